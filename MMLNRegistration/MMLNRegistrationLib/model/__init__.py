@@ -1,0 +1,1 @@
+"""The MMLN network: pyramid levels, training-only branches, losses, checkpoints."""

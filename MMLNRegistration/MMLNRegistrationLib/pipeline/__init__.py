@@ -1,0 +1,1 @@
+"""From two volumes to one displacement field: the eight steps of a registration."""

@@ -1,0 +1,1 @@
+"""Judging a field: metrics, report, evaluation over many pairs."""

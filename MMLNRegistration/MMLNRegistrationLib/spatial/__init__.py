@@ -1,0 +1,1 @@
+"""Geometry and field arithmetic: grids, warping, velocities, Jacobians, folding."""
