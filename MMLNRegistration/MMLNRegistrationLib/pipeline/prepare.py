@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..spatial.geometry import Geometry, Matrix, axis_aligned_geometry, kji_matrix, translation_matrix
+from ..spatial.geometry import Geometry, Matrix, axis_aligned_geometry, kji_matrix
 from ..spatial.separable import gaussian_smooth
 from ..spatial.warp import identity_grid, sample
 from .volume import Volume
@@ -86,17 +86,12 @@ def network_geometry(fixed: Geometry, mask: NDArray[np.bool_], config: PrepareCo
     return axis_aligned_geometry(lower_ras, tuple(int(n) for n in size_ijk[::-1]), config.spacing_mm)
 
 
-def points_on(geometry: Geometry, other_ijk_from_ijk: Matrix) -> Tensor:
+def points_on(geometry: Geometry, other_ijk_from_ijk: Matrix, device: torch.device | str = "cpu") -> Tensor:
     """(1, 3, K, J, I) where geometry's voxels lie in another grid, in voxels of it, channels k, j, i."""
-    return transform_coordinates(identity_grid(geometry.shape_kji), other_ijk_from_ijk)
-
-
-def transform_coordinates(coordinates: Tensor, to_from_ijk: Matrix) -> Tensor:
-    """A 4x4 affine between index frames (i, j, k order) applied to coordinates (1, 3, ...), channels k, j, i."""
-    matrix = torch.from_numpy(kji_matrix(to_from_ijk)).to(coordinates)
-    shape = coordinates.shape[2:]
-    moved = matrix[:3, :3] @ coordinates.reshape(3, -1) + matrix[:3, 3:]
-    return moved.view(1, 3, *shape)
+    matrix = torch.from_numpy(kji_matrix(other_ijk_from_ijk)).float().to(device)
+    index_kji = identity_grid(geometry.shape_kji, device)
+    moved = matrix[:3, :3] @ index_kji.view(3, -1) + matrix[:3, 3:]
+    return moved.view_as(index_kji)
 
 
 def sample_volume(image: Volume, coordinates_kji: Tensor) -> Tensor:
@@ -124,11 +119,7 @@ def on_network_grid(image: Volume, net: Geometry, image_ras_from_net_ras: Matrix
     return sample_volume(image, points_on(net, image_ijk_from_net_ijk))
 
 
-def velocity_geometry(net: Geometry, factor: int) -> Geometry:
-    """The corner-aligned grid on which the velocity lives: the network grid coarsened by a factor."""
-    shape_kji = tuple(max(2, n // factor) for n in net.shape_kji)
-    scale_ijk = (np.array(net.size_ijk) - 1) / (np.array(shape_kji[::-1]) - 1)
-    origin = translation_matrix(net.ras_from_ijk[:3, 3])
-    linear = np.eye(4)
-    linear[:3, :3] = net.ras_from_ijk[:3, :3] @ np.diag(scale_ijk)
-    return Geometry(shape_kji, origin @ linear)
+def velocity_shape(net: Geometry, factor: int) -> tuple[int, int, int]:
+    """(k, j, i) sizes of the corner-aligned grid that the velocity lives on: the network grid coarsened."""
+    k, j, i = (max(2, size // factor) for size in net.shape_kji)
+    return k, j, i
