@@ -16,10 +16,10 @@ from MMLNRegistrationLib.model.network import MMLN, Level, MMLNConfig
 WIDTH = 4
 
 
-def tiny_network(levels: int = 3, seed: int = 0, **switches: bool) -> MMLN:
+def tiny_network(levels: int = 3, seed: int = 0, core_fraction: float = 0.5, **switches: bool) -> MMLN:
     """A network of width 4 with 2 blocks, whose last weights are big enough to move things by about a voxel."""
     torch.manual_seed(seed)
-    network = MMLN(MMLNConfig(levels=levels, width=WIDTH, blocks=2, **switches))
+    network = MMLN(MMLNConfig(levels=levels, width=WIDTH, blocks=2, core_fraction=core_fraction, **switches))
     enlarge_outputs(network)
     return network
 
@@ -59,7 +59,7 @@ def literal_subnet(
     transpose = functional.conv_transpose3d if dimensions == 3 else functional.conv_transpose2d
 
     def convolution(x: Tensor, name: str, stride: int = 1) -> Tensor:
-        return convolve(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride=stride, padding=1)
+        return convolve(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), stride=stride, padding=1)
 
     def activation(x: Tensor) -> Tensor:
         return torch.where(x > 0, x, 0.2 * x)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..spatial.velocity import integrate
 from ..spatial.warp import identity_grid, sample, warp
-from .network import Level, LevelInput, LevelRun, MMLNConfig
+from .network import MMLN, Level, LevelInput, LevelRun, MMLNConfig
 
 ORIENTATIONS = (0, 1, 2)
 """The axes across which a volume is cut into slices: k, j, i (axial, coronal, sagittal on the network grid)."""
@@ -96,13 +96,15 @@ def core_box(shape: tuple[int, ...], fraction: float) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def run_core(subnet: Level, run: LevelRun, fraction: float) -> CoreRun:
-    """Register the core a second time with the weights of the last level, all its inputs cropped alike.
+def run_core(network: MMLN, run: LevelRun) -> CoreRun:
+    """Register the core a second time with the subnet of the last level, all its inputs cropped alike.
+
+    run: of the last level.
 
     The warped core is sampled from the whole moving image: cut to the core first, a point that comes from just
     outside would read the border's value instead of its own, and the loss would blame a right displacement.
     """
-    box = core_box(tuple(run.fixed.shape[2:]), fraction)
+    box = core_box(tuple(run.fixed.shape[2:]), network.config.core_fraction)
     half_box = tuple(slice(part.start // 2, part.stop // 2) for part in box)
     velocity, features = run.inputs.velocity, run.inputs.features
     inputs = LevelInput(
@@ -110,7 +112,7 @@ def run_core(subnet: Level, run: LevelRun, fraction: float) -> CoreRun:
         None if velocity is None else _crop(velocity, box),
         None if features is None else _crop(features, half_box),
     )
-    core_velocity = subnet(inputs).velocity
+    core_velocity: Tensor = network.levels[-1](inputs).velocity
     start = core_velocity.new_tensor([part.start for part in box]).view(1, 3, 1, 1, 1)
     coordinates = identity_grid(core_velocity.shape[2:], core_velocity.device) + start + integrate(core_velocity)
     return CoreRun(_crop(run.fixed, box), sample(run.moving, coordinates), core_velocity)

@@ -110,8 +110,8 @@ def mind_features(image: Tensor, radius_voxels: int = 1, dilation_voxels: int = 
     padded = functional.pad(image, [reach] * 6, mode="replicate")
 
     def shifted(neighbour: tuple[int, ...]) -> Tensor:
-        starts = [reach + step * reach for step in neighbour]
-        return padded[(..., *[slice(start, start + size) for start, size in zip(starts, shape, strict=True)])]
+        k, j, i = (slice(reach * (1 + step), reach * (1 + step) + n) for step, n in zip(neighbour, shape, strict=True))
+        return padded[:, :, k, j, i]
 
     differences = torch.cat([shifted(first) - shifted(second) for first, second in SELF_SIMILARITY_PAIRS], dim=1)
     distance = box_sum(differences.square(), radius_voxels) / (2 * radius_voxels + 1) ** 3

@@ -49,7 +49,7 @@ class MutualLearning(nn.Module):
         if level < config.levels and config.branch_2d:
             slices = self.slice_branches[level - 1](run)
         if level == config.levels and config.branch_core:
-            core_run = run_core(self.network.levels[-1], run, config.core_fraction)
+            core_run = run_core(self.network, run)
             core = core_run.fixed, core_run.warped
         return level_loss(
             run.fixed, warped, run.output.velocity, level, config.levels, self.weights, slices=slices, core=core

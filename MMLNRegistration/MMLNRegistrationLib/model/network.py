@@ -154,15 +154,14 @@ class Level(nn.Module):
         self.encode_second = _convolution(width, width, dimensions)
         self.down = _convolution(width, width, dimensions, stride=2)
         self.blocks = nn.ModuleList(ResidualBlock(width, dimensions) for _ in range(blocks))
-        transposed = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dimensions]
+        transposed = nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
         self.up = transposed(width, width, kernel_size=2, stride=2)
         # A convolution of concatenated maps is the sum of one convolution each. Written so, the concatenated map,
         # the largest of the network, is never stored: a third of the peak memory at inference, and more in training.
         self.fuse_encoded = _convolution(width, width, dimensions)
         self.fuse_upsampled = _convolution(width, width, dimensions, bias=False)
-        self.output = _convolution(width, dimensions, dimensions)
+        self.output = _convolution(width, dimensions, dimensions, bias=False)
         nn.init.normal_(self.output.weight, std=OUTPUT_WEIGHT_STD)
-        nn.init.zeros_(self.output.bias)
 
     def forward(self, inputs: LevelInput) -> LevelOutput:
         """All sizes of inputs.images must be even."""
@@ -228,8 +227,9 @@ class MMLN(nn.Module):
                     resize_displacement(before.velocity, shape),
                     before.features if self.config.feature_feedback else None,
                 )
-            before = subnet(inputs)
-            yield LevelRun(fixed_i, moving_i, inputs, before)
+            output: LevelOutput = subnet(inputs)
+            yield LevelRun(fixed_i, moving_i, inputs, output)
+            before = output
 
     def _check(self, fixed: Tensor, moving: Tensor, up_to_level: int) -> None:
         stride, levels = self.config.total_stride, self.config.levels
@@ -259,8 +259,10 @@ def pyramid(image: Tensor, levels: int) -> list[Tensor]:
     return images
 
 
-def _convolution(inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True) -> nn.Module:
-    convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+def _convolution(
+    inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True
+) -> nn.Conv2d | nn.Conv3d:
+    convolution = nn.Conv3d if dimensions == 3 else nn.Conv2d
     return convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 
