@@ -1,11 +1,10 @@
-"""Step 2: intensities to [0, 1], the foreground, the network grid around the fixed brain, and sampling onto it."""
+"""Step 2: intensities to [0, 1], the network grid around the fixed foreground, and sampling onto it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..spatial.geometry import Geometry, Matrix, axis_aligned_geometry, kji_matrix
 from ..spatial.separable import gaussian_smooth
 from ..spatial.warp import identity_grid, sample
+from .foreground import Foreground
 from .volume import Volume
 
 
@@ -25,47 +25,25 @@ class PrepareConfig:
     """Voxel size of the network grid, isotropic."""
     margin_mm: float = 10.0
     """Space left around the fixed foreground: what the velocity fades out in."""
-    stride: int = 8
-    """The grid's sizes are multiples of it: the total stride of a three-level network."""
     largest_mm: float = 256.0
     """A foreground longer than this is cut to its middle (a scan with neck and shoulders)."""
     upper_percentile: float = 99.5
     """Foreground percentile that becomes 1. Never the maximum: one bright voxel must not dim a brain."""
 
 
-def foreground_mask(image: Volume) -> NDArray[np.bool_]:
-    """(K, J, I) where the image shows tissue.
-
-    A large share of exactly equal lowest voxels is the empty background of a skull-stripped or defaced scan:
-    all else is foreground. Otherwise Otsu's threshold decides.
-    """
-    array = image.array_kji
-    empty = array == array.min()
-    if empty.mean() > 0.2:
-        return ~empty
-    threshold = sitk.OtsuThresholdImageFilter()
-    threshold.SetInsideValue(0)
-    threshold.SetOutsideValue(1)
-    # Otsu on a clipped image: a few hot voxels would push the threshold above all tissue.
-    clipped = np.minimum(array, np.percentile(array, 99.5))
-    mask = sitk.GetArrayFromImage(threshold.Execute(sitk.GetImageFromArray(clipped))).astype(bool)
-    return mask if mask.any() else ~empty
-
-
-def normalised(image: Volume, mask: NDArray[np.bool_], upper_percentile: float, keep_outside: bool) -> Volume:
-    """The image scaled so that its background is 0 and the upper percentile of its foreground is 1, clipped.
-
-    Voxels outside the mask become 0 unless keep_outside.
-    """
+def normalised(image: Volume, foreground: Foreground, upper_percentile: float) -> Volume:
+    """The image scaled so that its background is 0 and the upper percentile of its foreground is 1, clipped."""
     lower = float(np.percentile(image.array_kji, 0.1))
-    upper = float(np.percentile(image.array_kji[mask], upper_percentile))
+    upper = float(np.percentile(image.array_kji[foreground.voxels], upper_percentile))
     if upper <= lower:
         raise InputError(f"{image.name} has hardly any contrast in its foreground; check the image or its mask.")
     scaled = np.clip((image.array_kji - lower) / (upper - lower), 0, 1)
-    return Volume(scaled if keep_outside else np.where(mask, scaled, np.float32(0)), image.geometry, image.name)
+    if foreground.excludes_rest:
+        scaled = np.where(foreground.voxels, scaled, np.float32(0))
+    return Volume(scaled, image.geometry, image.name)
 
 
-def network_geometry(fixed: Geometry, mask: NDArray[np.bool_], config: PrepareConfig) -> Geometry:
+def network_geometry(fixed: Geometry, mask: NDArray[np.bool_], config: PrepareConfig, stride: int) -> Geometry:
     """The network grid: axes along R, A, S around the fixed mask with a margin, sizes a multiple of the stride.
 
     Its voxel centres meet those of a fixed grid that has the same spacing and axes along the world's, so that
@@ -78,8 +56,7 @@ def network_geometry(fixed: Geometry, mask: NDArray[np.bool_], config: PrepareCo
     lower_ras, upper_ras = corners_ras.min(axis=0) - config.margin_mm, corners_ras.max(axis=0) + config.margin_mm
     centre_ras = (lower_ras + upper_ras) / 2
     extent_mm = np.minimum(upper_ras - lower_ras, config.largest_mm)
-    step = config.stride
-    size_ijk = np.maximum(np.ceil(extent_mm / config.spacing_mm / step - 1e-6).astype(int) * step, 2 * step)
+    size_ijk = np.maximum(np.ceil(extent_mm / config.spacing_mm / stride - 1e-6).astype(int) * stride, 2 * stride)
     lower_ras = centre_ras - (size_ijk - 1) / 2 * config.spacing_mm
     lattice_ras = fixed.ras_from_ijk[:3, 3]
     lower_ras = lattice_ras + np.rint((lower_ras - lattice_ras) / config.spacing_mm) * config.spacing_mm
@@ -119,7 +96,6 @@ def on_network_grid(image: Volume, net: Geometry, image_ras_from_net_ras: Matrix
     return sample_volume(image, points_on(net, image_ijk_from_net_ijk))
 
 
-def velocity_shape(net: Geometry, factor: int) -> tuple[int, int, int]:
-    """(k, j, i) sizes of the corner-aligned grid that the velocity lives on: the network grid coarsened."""
-    k, j, i = (max(2, size // factor) for size in net.shape_kji)
-    return k, j, i
+def velocity_shape(net_shape_kji: tuple[int, ...], factor: int) -> tuple[int, ...]:
+    """Sizes of the corner-aligned grid that the velocity lives on: the network grid's, divided by the factor."""
+    return tuple(max(2, size // factor) for size in net_shape_kji)

@@ -58,8 +58,10 @@ def refine(
 
     fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
     """
+    if config.iterations == 0:
+        return velocity
     counts = [config.iterations * multiple for _, multiple in config.factors]
-    total, done = max(sum(counts), 1), 0
+    total, done = sum(counts), 0
     finest_shape = tuple(velocity.shape[2:])
     for (factor, _), iterations in zip(config.factors, counts, strict=True):
         image_shape = _coarse_shape(fixed.shape[2:], factor)

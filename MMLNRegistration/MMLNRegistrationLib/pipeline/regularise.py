@@ -31,9 +31,10 @@ class RegulariseConfig:
 
 @dataclass(frozen=True, eq=False)
 class Unfolded:
-    """A velocity whose map passes the strict test on the fixed grid, that map, and what it took."""
+    """A velocity whose map passes the strict test on the fixed grid, that map, u on that grid, and what it took."""
 
     velocity: Tensor
+    deformation: Deformation
     displacement_mm: NDArray[np.float32]
     repair: FoldingRepair
 
@@ -67,7 +68,7 @@ def remove_folding(
             folded_before = count
         if count == 0:
             share = 100.0 * float(smoothed.float().mean())
-            return Unfolded(velocity, displacement_mm, FoldingRepair(folded_before, round_number, share))
+            return Unfolded(velocity, deform, displacement_mm, FoldingRepair(folded_before, round_number, share))
         places = _places_on_velocity_grid(bad, fixed, deform, velocity)
         velocity, weight = smooth_velocity_near(velocity, places, reach_voxels, sigma_voxels)
         smoothed |= weight[0, 0] > 0.01
