@@ -102,7 +102,7 @@ def _registration(
         warped=Volume(image * 2 + 1, geometry, "warped"),
         jacobian=Volume(jacobian, geometry, "jacobian"),
         foreground=foreground,
-        velocity_voxels=np.zeros((3, 8, 8, 8), dtype=np.float32),
+        velocity_voxels=np.full((3, 8, 8, 8), 0.1, dtype=np.float32),
         net_geometry=geometry,
         moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
         seconds={"initial": 3.25, "refine": 30.5, "total": 34.0},
@@ -225,15 +225,27 @@ def test_page_is_balanced_and_self_contained(smooth: Registration, folded: Regis
         assert "nan" not in page.text.lower().split()
 
 
+def test_page_can_be_written_whatever_a_file_is_called(smooth: Registration) -> None:
+    undecodable = b"caf\xe9.nii".decode("utf-8", "surrogateescape")
+    page = report_html(replace(smooth, fixed=replace(smooth.fixed, name=undecodable)))
+    assert b"caf?.nii" in page.encode("utf-8")
+
+
 def test_page_runs_its_own_script_only(smooth: Registration) -> None:
     page = _Page(report_html(smooth))
-    policy = next(attributes["content"] for tag, attributes in page.elements if tag == "meta" and "content" in attributes)
+    policy = next(
+        attributes["content"] for tag, attributes in page.elements if tag == "meta" and "content" in attributes
+    )
     assert len(page.scripts) == 1
     digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
-    assert policy is not None and f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>.nii", "\"><img src=x onerror='alert(1)'>&amp;", "</title>.mha"])
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>.nii", "\"><img src=x onerror='alert(1)'>&amp;", "</title>.mha"]
+)
 def test_names_and_notes_are_shown_as_text(smooth: Registration, name: str) -> None:
     plain = _Page(report_html(smooth))
     hostile = _Page(
@@ -336,13 +348,16 @@ def test_folding_is_marked_where_and_only_where_it_is(
             if key.startswith(prefix)
         ]
 
-    assert smooth.folding.folded_voxels == 0 and folded.folding.folded_voxels > 0
+    assert smooth.folding.folded_voxels == 0
+    assert folded.folding.folded_voxels > 0
     assert marked(smooth, "jacobian") == [0, 0, 0]
     assert marked(smooth, "fold") == []
     assert min(marked(folded, "fold")) > 0
     whole, broken = _Page(report_html(smooth)), _Page(report_html(folded))
-    assert "Folding: no folded voxel (0 %)" in whole.text and "worst" not in whole.text
-    assert re.search(r"Folding: [\d\u2009]+ folded voxels", broken.text) and "folds worst" in broken.text
+    assert "Folding: no folded voxel (0 %)" in whole.text
+    assert "worst" not in whole.text
+    assert re.search(r"Folding: [\d\u2009]+ folded voxels", broken.text)
+    assert "folds worst" in broken.text
     assert sum(attributes.get("class") == "ring" for _, attributes in broken.elements) == 3
 
 
@@ -350,8 +365,10 @@ def test_jacobian_colours_are_centred_on_one() -> None:
     values = np.array([[0.5, 0.8, 1.0, 1.25, 2.0, np.nan]], dtype=np.float32)
     colours = pictures.jacobian_pixels(values, np.ones_like(values), np.zeros_like(values), limit=2.0).astype(int)[0]
     red, blue = colours[:, 0], colours[:, 2]
-    assert (blue > red)[:2].all() and (red > blue)[3:5].all()
-    assert np.ptp(colours[2]) <= 2 and colours[2].min() > 240
+    assert (blue > red)[:2].all()
+    assert (red > blue)[3:5].all()
+    assert np.ptp(colours[2]) <= 2
+    assert colours[2].min() > 240
     assert colours[5].tolist() == [0, 0, 0]
 
 
@@ -366,7 +383,8 @@ def test_histogram_counts_every_foreground_voxel(folded: Registration) -> None:
 
 def test_histogram_of_no_change_stands_in_the_middle() -> None:
     histogram = charts.log_jacobian_histogram(np.ones((9, 9, 9), np.float32), np.ones((9, 9, 9), bool), limit=2.0)
-    assert histogram.counts[charts.HISTOGRAM_BINS // 2] == 9**3 and histogram.mean == 0.0
+    assert histogram.counts[charts.HISTOGRAM_BINS // 2] == 9**3
+    assert histogram.mean == 0.0
 
 
 def test_volumes_apart_in_the_world_show_the_linear_stage_instead(smooth: Registration) -> None:
@@ -388,19 +406,30 @@ def test_volumes_apart_in_the_world_show_the_linear_stage_instead(smooth: Regist
 
 def test_verdict_is_honest(smooth: Registration, folded: Registration) -> None:
     good = verdict(smooth)
-    assert good.level == "good" and good.headline == "Aligned"
+    assert good.level == "good"
+    assert good.headline == "Aligned"
     assert good.sentence == "Local similarity 0.11 → 0.64, no folded voxel, 34 s on CPU."
     unmoved = replace(smooth, similarity_after=smooth.similarity_before)
-    no_better_than_linear = replace(smooth, similarity_after=smooth.similarity_initial)
+    no_better_than_linear = replace(
+        smooth, similarity_initial=Similarity(0.9, 0.5), similarity_after=Similarity(0.9, 0.5)
+    )
+    linear_only = replace(no_better_than_linear, velocity_voxels=np.zeros_like(smooth.velocity_voxels))
+    same = replace(smooth, similarity_before=Similarity(1.0, 1.0), similarity_after=Similarity(1.0, 0.999))
     little = replace(smooth, similarity_after=Similarity(0.5, 0.25))
     noted = replace(smooth, notes=("The mask was empty.", "The device was busy."))
     unknown = replace(smooth, similarity_after=Similarity(float("nan"), float("nan")))
-    assert (verdict(folded).level, verdict(folded).headline) == ("bad", "Folded")
-    assert (verdict(unmoved).level, verdict(unmoved).headline) == ("bad", "Not aligned")
-    assert (verdict(unknown).level, verdict(unknown).headline) == ("bad", "Not aligned")
-    assert (verdict(no_better_than_linear).level, verdict(no_better_than_linear).headline) == ("doubt", "Not improved")
-    assert (verdict(little).level, verdict(little).headline) == ("doubt", "Little alike")
-    assert (verdict(noted).level, verdict(noted).headline) == ("doubt", "Aligned, with 2 notes")
+    expected = (
+        (folded, "bad", "Folded"),
+        (unmoved, "bad", "Not aligned"),
+        (unknown, "bad", "Not aligned"),
+        (no_better_than_linear, "doubt", "Not improved"),
+        (linear_only, "good", "Aligned"),
+        (same, "good", "Aligned"),
+        (little, "doubt", "Little alike"),
+        (noted, "doubt", "Aligned, with 2 notes"),
+    )
+    for registration, level, headline in expected:
+        assert verdict(registration)[:2] == (level, headline)
     assert "The device was busy." in _Page(report_html(noted)).text
 
 
@@ -416,6 +445,8 @@ def test_durations_read_naturally(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "not measured"), (512, "512 B"), (2**30, "1.0 GiB"), (300 * 2**20, "300 MiB")])
-def test_memory_reads_naturally(count: int, text: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "not measured"), (512, "512 B"), (2**30, "1.0 GiB"), (300 * 2**20, "300 MiB")]
+)
+def test_memory_reads_naturally(count: int | None, text: str) -> None:
     assert bytes_text(count) == text

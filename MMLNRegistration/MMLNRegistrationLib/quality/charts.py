@@ -61,7 +61,9 @@ def histogram_chart(histogram: Histogram, sd_log_jacobian: float, affine_determi
     for share in (0.0, 0.5, 1.0):
         y = bottom - (bottom - top) * share
         parts.append(f'<line class="rule" x1="{left}%" x2="{right}%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 1}%" y="{y + 4:.1f}" text-anchor="end">{share * highest:g} %</text>')
+        parts.append(
+            f'<text class="tick" x="{left - 1}%" y="{y + 4:.1f}" text-anchor="end">{share * highest:g} %</text>'
+        )
     width = (right - left) / len(percent)
     for place, value in enumerate(percent):
         tall = (bottom - top) * value / highest
@@ -125,7 +127,7 @@ def timing_chart(seconds: dict[str, float]) -> str:
     """One horizontal bar per step, in the order of the run, the total left out."""
     steps = {name: value for name, value in seconds.items() if name != "total"}
     longest = max(steps.values(), default=0.0) or 1.0
-    row, bar_from, bar_span = 30, 28.0, 58.0
+    row, bar_from, bar_span = 30, 32.0, 54.0
     parts = []
     for place, (name, value) in enumerate(steps.items()):
         y = place * row
@@ -185,4 +187,5 @@ def _nice_ceiling(value: float) -> float:
 
 
 def _chart(height: float, description: str, content: str) -> str:
-    return f'<svg class="chart" width="100%" height="{height:g}" role="img" aria-label="{escape(description)}">{content}</svg>'
+    label = escape(description)
+    return f'<svg class="chart" width="100%" height="{height:g}" role="img" aria-label="{label}">{content}</svg>'

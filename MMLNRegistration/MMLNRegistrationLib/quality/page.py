@@ -23,8 +23,8 @@ _MARKS = {
 }
 
 
-def page(registration: Registration, report: Mapping[str, object]) -> str:
-    """The whole document. report is the run's report_json, for the tables.
+def page(registration: Registration, settings: Mapping[str, object], versions: Mapping[str, str]) -> str:
+    """The whole document. settings and versions, in JSON's own types, fill the tables.
 
     A content security policy forbids every request and every script but the page's own, whatever a name may hold.
     """
@@ -47,7 +47,7 @@ def page(registration: Registration, report: Mapping[str, object]) -> str:
             sections.before_and_after(registration, figures),
             sections.agreement(figures),
             sections.deformation(registration, figures),
-            sections.run(registration, report),
+            sections.run(registration, settings, versions),
             sections.how_to_read(figures),
             "</main>",
             f"<footer>Made by MMLNRegistration {escape(__version__)}. This page holds everything it shows: it loads "
@@ -55,7 +55,7 @@ def page(registration: Registration, report: Mapping[str, object]) -> str:
         )
     )
     title = f"{judged.headline}: {registration.moving.name} to {registration.fixed.name}"
-    return (
+    document = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -63,6 +63,8 @@ def page(registration: Registration, report: Mapping[str, object]) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n{body}\n<script>{script}</script>\n</body>\n</html>\n"
     )
+    # A file name that is not valid text reaches us with surrogates, which no encoding can write.
+    return document.encode("utf-8", "replace").decode("utf-8")
 
 
 def _masthead(registration: Registration, judged: Verdict) -> str:
@@ -100,7 +102,11 @@ def _key_figures(registration: Registration) -> str:
             f"from {number_text(registration.similarity_before.local_correlation, 2)}, 1 at best",
         ),
         ("Folded voxels", count_text(folding.folded_voxels), f"{folding.folded_percent:.2g} %, strict test"),
-        ("Jacobian", f"{number_text(folding.jacobian_min, 2)} – {number_text(folding.jacobian_max, 2)}", "smallest and largest"),
+        (
+            "Jacobian",
+            f"{number_text(folding.jacobian_min, 2)} – {number_text(folding.jacobian_max, 2)}",
+            "smallest and largest",
+        ),
         ("SD of log J", number_text(folding.sd_log_jacobian, 3), "roughness of the map"),
         ("Time", seconds_text(total_seconds(registration.seconds)), f"on {device_text(registration.device)}"),
         ("Peak memory", bytes_text(registration.peak_memory_bytes), "of the whole run"),

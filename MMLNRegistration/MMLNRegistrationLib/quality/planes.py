@@ -173,7 +173,8 @@ def sampled(image: Tensor, geometry: Geometry, points_ras: NDArray[np.float64]) 
 
 
 def _inside(geometry: Geometry, ijk: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return ((ijk >= -0.5) & (ijk <= np.array(geometry.size_ijk) - 0.5)).all(axis=-1)
+    inside = (ijk >= -0.5) & (ijk <= np.array(geometry.size_ijk) - 0.5)
+    return inside[..., 0] & inside[..., 1] & inside[..., 2]
 
 
 def deformed_grid(
@@ -193,11 +194,12 @@ def deformed_grid(
     places = np.arange(0.5 * (side_mm % spacing_mm), side_mm, spacing_mm)
     run = np.append(np.arange(0.0, side_mm, spacing_mm / 4), side_mm)
     along, beside = np.meshgrid(run, places)
+    fixed_ras_from_moving_ras: Matrix = np.linalg.inv(moving_ras_from_fixed_ras).astype(np.float64)
     lines = []
     for across, down in ((beside, along), (along, beside)):
         points_ras = plane.points_ras(across, down)
         displacement = np.moveaxis(sampled(displacement_tensor(displacement_mm), geometry, points_ras), 0, -1)
-        mapped_ras = transform_points(np.linalg.inv(moving_ras_from_fixed_ras), points_ras + displacement)
+        mapped_ras = transform_points(fixed_ras_from_moving_ras, points_ras + displacement)
         for line in plane.place_mm(mapped_ras):
             lines += _finite_runs(line)
     return lines

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 
 from .. import __version__
@@ -49,9 +49,10 @@ def report_json(registration: Registration) -> dict[str, object]:
 def report_html(registration: Registration) -> str:
     """One self-contained page: pictures, charts, figures and what they mean. It loads nothing and sends nothing.
 
-    Raises ValueError when the foreground is empty.
+    Raises ValueError when the foreground is empty, TypeError where report_json does.
     """
-    return page(registration, report_json(registration))
+    settings = {name: _plain(value) for name, value in registration.settings.items()}
+    return page(registration, settings, versions())
 
 
 def versions() -> dict[str, str]:

@@ -20,8 +20,8 @@ def before_and_after(registration: Registration, figures: Figures) -> str:
     if BEFORE not in figures.stages:
         share = f"only {100 * figures.overlap:.1g} %" if figures.overlap else "no part"
         lead = (
-            f"Where their headers put them, {share} of the fixed foreground lies on the moving volume, so there is nothing "
-            "to see before; the linear alignment takes its place."
+            f"Where their headers put them, {share} of the fixed foreground lies on the moving volume, so there is "
+            "nothing to see before; the linear alignment takes its place."
         )
     wall = "".join(
         tiles.tile(plane, tiles.use(f"{key}-{plane.name}"), f"{plane.name.capitalize()} view: {text}.", label)
@@ -29,8 +29,7 @@ def before_and_after(registration: Registration, figures: Figures) -> str:
         for key, label, text in (("fixed", "Fixed", "the fixed image"), *figures.stages)
     )
     content = (
-        _viewer(figures)
-        + f'<figure><div class="tiles wall across-{1 + len(figures.stages)}">{wall}</div><figcaption>'
+        _viewer(figures) + f'<figure><div class="tiles wall across-{1 + len(figures.stages)}">{wall}</div><figcaption>'
         "Every view side by side. All pictures of the moving image share one grey window; the fixed image has its own."
         f"</figcaption></figure>{_similarities(registration, figures)}"
     )
@@ -59,15 +58,18 @@ def agreement(figures: Figures) -> str:
     )
     ticks = [(0.0, "equal"), (0.5, f"{50 * DIFFERENCE_WHITE:.0f} %"), (1.0, f"{100 * DIFFERENCE_WHITE:.0f} % or more")]
     bar = charts.colour_bar(
-        "difference-scale", pictures.rising_stops(), ticks, "Colour scale of the difference, in per cent of the grey range."
+        "difference-scale",
+        pictures.rising_stops(),
+        ticks,
+        "Colour scale of the difference, in per cent of the grey range.",
     )
     content = (
         f'<figure><div class="tiles trio">{checks}</div><figcaption>Squares of the fixed and the warped moving image '
-        "in turn. Look at the borders between squares: edges should continue from one into the next.</figcaption></figure>"
-        f'<figure class="beside"><div class="tiles wall across-{len(figures.stages)}">{differences}</div><div>'
-        f'<div class="scale">{bar}</div><figcaption>Absolute difference of brightness, in per cent of the grey range: the '
-        "darker the better. Bright rims mark borders that do not meet. It says something only where both images have the "
-        "same contrast.</figcaption></div></figure>"
+        "in turn. Look at the borders between squares: edges should continue from one into the next.</figcaption>"
+        f'</figure><figure class="beside"><div class="tiles wall across-{len(figures.stages)}">{differences}</div><div>'
+        f'<div class="scale">{bar}</div><figcaption>Absolute difference of brightness, in per cent of the grey range: '
+        "the darker the better. Bright rims mark borders that do not meet. It says something only where both images "
+        "have the same contrast.</figcaption></div></figure>"
     )
     return _section("agreement", "Agreement", "Where fixed and warped moving image still differ.", content)
 
@@ -96,9 +98,9 @@ def deformation(registration: Registration, figures: Figures) -> str:
         "deformable part of the map; the linear part is taken out. Lines should bend smoothly and never cross."
         f'</figcaption></figure><figure><div class="tiles trio">{jacobians}</div>'
         f'<div class="scale">{_jacobian_bar("jacobian-scale", figures)}</div><figcaption>Jacobian determinant J of the '
-        "whole map, as delivered. Blue, J &lt; 1: the matching place in the moving image is smaller. Red, J &gt; 1: it is "
-        f"larger. {_folding_words(folding.folded_voxels, folding.folded_percent)} Outside the foreground the colours are "
-        f"dimmed.</figcaption></figure>{_fold_figure(figures)}"
+        "whole map, as delivered. Blue, J &lt; 1: the matching place in the moving image is smaller. Red, J &gt; 1: it "
+        f"is larger. {_folding_words(folding.folded_voxels, folding.folded_percent)} Outside the foreground the "
+        f"colours are dimmed.</figcaption></figure>{_fold_figure(figures)}"
         f'<figure class="half">{chart}<figcaption>Every foreground voxel, {count_text(histogram.total)} in all; the '
         "outermost bars also hold what lies beyond. The dot is the mean and the line through it one standard deviation "
         "to either side; the dashed line is the linear part alone."
@@ -122,11 +124,9 @@ def deformation(registration: Registration, figures: Figures) -> str:
     return _section("deformation", "Deformation", lead, content, "two-columns")
 
 
-def run(registration: Registration, report: Mapping[str, object]) -> str:
+def run(registration: Registration, settings: Mapping[str, object], versions: Mapping[str, str]) -> str:
     """Timings, settings, versions."""
     total = seconds_text(total_seconds(registration.seconds))
-    settings, versions = report["settings"], report["versions"]
-    assert isinstance(settings, dict) and isinstance(versions, dict)
     made_with = {
         "device": device_text(registration.device),
         "model": registration.model,
@@ -135,10 +135,7 @@ def run(registration: Registration, report: Mapping[str, object]) -> str:
     }
     content = (
         f'<div class="stack"><figure>{charts.timing_chart(registration.seconds)}<figcaption>Time by step; {total} in '
-        "all.</figcaption></figure>"
-        + _table("Made with", {name: str(value) for name, value in made_with.items()})
-        + "</div>"
-        + _table("Settings", _flat(settings))
+        "all.</figcaption></figure>" + _table("Made with", made_with) + "</div>" + _table("Settings", _flat(settings))
     )
     return _section("run", "The run", "What was done, with what, and how long it took.", content, "two-columns")
 
@@ -146,24 +143,25 @@ def run(registration: Registration, report: Mapping[str, object]) -> str:
 def how_to_read(figures: Figures) -> str:
     """Direction, orientation and the definition of each figure."""
     entries = {
-        "Direction": "The field u lives on the fixed image’s grid, in millimetres, linear part included: M(x + u(x)) ≈ F(x) "
-        "for every point x of the fixed image. It points from fixed to moving and brings the moving image onto the fixed "
-        "one; in 3D Slicer it is the from-parent transform.",
+        "Direction": "The field u lives on the fixed image’s grid, in millimetres, linear part included: M(x + u(x)) ≈ "
+        "F(x) for every point x of the fixed image. It points from fixed to moving and brings the moving image onto "
+        "the fixed one; in 3D Slicer it is the from-parent transform.",
         "Sides": "R, L, A, P, S and I are the patient’s right, left, front, back, top and bottom. Pictures follow the "
-        "radiological convention: the patient’s right is on the left of the picture. All are resampled along the world’s "
-        "axes with square pixels, whatever the grid of the volume.",
+        "radiological convention: the patient’s right is on the left of the picture. All are resampled along the "
+        "world’s axes with square pixels, whatever the grid of the volume.",
         "Stages": "; ".join(f"{stage.label}: {stage.description}" for stage in figures.stages) + ".",
         "Foreground": "The fixed image’s brain mask or, without one, everything brighter than its background. "
         "Similarities and statistics of log J are taken there.",
-        "Local similarity": "Mean over the foreground of the squared correlation coefficient in windows of 5 × 5 × 5 mm; "
-        "1 at best. It asks whether structures meet and forgives differences of contrast.",
+        "Local similarity": "Mean over the foreground of the squared correlation coefficient in windows of 5 × 5 × 5 "
+        "mm; 1 at best. It asks whether structures meet and forgives differences of contrast.",
         "Global similarity": "Correlation coefficient of the two images over the whole foreground; 1 at best.",
-        "Jacobian determinant J": "The volume of a small piece of the moving image over that of the piece of the fixed image "
-        "it is matched to. 1 keeps volume, 2 means twice as large in moving, 0.5 half as large.",
-        "Linear part": "The affine, rigid or given alignment that comes before the deformation. Its own J is one number for "
-        "the whole image.",
-        "Folded voxel": "One where any of the eight determinants made of one-sided differences is not positive: the map "
-        "turns inside out there. Stricter than the usual test by central differences, which skips the voxel itself.",
+        "Jacobian determinant J": "The volume of a small piece of the moving image over that of the piece of the fixed "
+        "image it is matched to. 1 keeps volume, 2 means twice as large in moving, 0.5 half as large.",
+        "Linear part": "The affine, rigid or given alignment that comes before the deformation. Its own J is one "
+        "number for the whole image.",
+        "Folded voxel": "One where any of the eight determinants made of one-sided differences is not positive: the "
+        "map turns inside out there. Stricter than the usual test by central differences, which skips the "
+        "voxel itself.",
         "SD of log J": "Standard deviation of log J over the foreground. The lower, the smoother the map.",
     }
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in entries.items())
@@ -193,8 +191,9 @@ def _viewer(figures: Figures) -> str:
         f"{_choice('by', 'mode', [('wipe', 'Wipe'), ('fade', 'Fade'), ('blink', 'Blink')], 'wipe')}"
         '<label class="slider"><span>Fixed</span><input type="range" min="0" max="100" value="50" '
         'aria-label="Place of the wipe, or share of the moving image in the fade">'
-        f'<span class="second-name">{AFTER.label}</span></label></div><div class="tiles trio">{views}</div><figcaption>Drag across a '
-        "picture, or use the slider. Outlines of the brain, ventricles and sulci should run on unbroken.</figcaption></figure>"
+        f'<span class="second-name">{AFTER.label}</span></label></div><div class="tiles trio">{views}</div>'
+        "<figcaption>Drag across a picture, or use the slider. Outlines of the brain, ventricles and sulci should run "
+        "on unbroken.</figcaption></figure>"
     )
 
 
@@ -222,9 +221,9 @@ def _similarities(registration: Registration, figures: Figures) -> str:
         )
     )
     return (
-        '<div class="table-scroll"><table class="similarities"><caption>Similarity inside the fixed foreground</caption>'
+        '<div class="table-scroll"><table class="similarities"><caption>Similarity in the fixed foreground</caption>'
         f'<thead><tr><th scope="col">Measure</th><th scope="col">{BEFORE.label}</th><th scope="col">{LINEAR.label}</th>'
-        f'<th scope="col">{AFTER.label}</th><th scope="col" class="strip">From before (hollow) to after (full)</th></tr>'
+        f'<th scope="col">{AFTER.label}</th><th scope="col" class="strip">Before (hollow) to after (full)</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -282,7 +281,9 @@ def _without_logarithm(count: int) -> str:
 
 
 def _table(caption: str, rows: Mapping[str, str]) -> str:
-    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows.items())
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows.items()
+    )
     return f'<table class="facts"><caption>{caption}</caption><tbody>{body}</tbody></table>'
 
 

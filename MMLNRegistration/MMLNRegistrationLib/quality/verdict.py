@@ -10,9 +10,11 @@ from ..pipeline.result import Registration
 LITTLE_ALIKE = 0.3
 """Mean squared local correlation below which two brains count as little alike.
 
-T1 images of two people reach about 0.07 as they lie, 0.23 after an affine alignment and 0.6 after a good deformable
-one; images of different contrast stay lower, and then only the pictures can tell.
+T1 images of two people reach about 0.15 as they lie, 0.35 after an affine alignment and 0.7 after a good deformable
+one; noise and different contrast keep it lower, and then only the pictures can tell.
 """
+ALIKE_FROM_THE_START = 0.9
+"""Above it there is little left to gain: images this alike need not become more so."""
 
 Level = Literal["good", "doubt", "bad"]
 
@@ -26,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(registration: Registration) -> Verdict:
-    """Judge by folding first, then by whether the local correlation rose, then by the notes.
+    """Judge by folding first, then by whether the local correlation rose, then by how high it is, then by the notes.
 
     A similarity that could not be measured (not a number) counts as none at all.
     """
@@ -45,14 +47,19 @@ def verdict(registration: Registration) -> Verdict:
     )
     if folded > 0:
         return Verdict("bad", "Folded", f"The map is not one to one and must not be used as it is. {figures}")
-    if after <= before:
+    if after <= before and after < ALIKE_FROM_THE_START:
         return Verdict("bad", "Not aligned", f"The images are no more alike than they were. {figures}")
-    if after <= initial:
+    deformed = bool(registration.velocity_voxels.any())
+    if deformed and after <= initial and after < ALIKE_FROM_THE_START:
         return Verdict(
-            "doubt", "Not improved", f"The deformable part did not improve on the linear one ({number_text(initial, 2)}). {figures}"
+            "doubt",
+            "Not improved",
+            f"The deformable part did not improve on the linear one ({number_text(initial, 2)}). {figures}",
         )
     if after < LITTLE_ALIKE:
-        return Verdict("doubt", "Little alike", f"More alike than before, but not by much: trust the pictures. {figures}")
+        return Verdict(
+            "doubt", "Little alike", f"More alike than before, but not by much: trust the pictures. {figures}"
+        )
     count = len(registration.notes)
     if count:
         noted = "a note" if count == 1 else f"{count} notes"
@@ -94,9 +101,9 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def bytes_text(count: int) -> str:
-    """Memory in binary units; 0 stands for not measured."""
-    if count <= 0:
+def bytes_text(count: int | None) -> str:
+    """Memory in binary units; None was not measured."""
+    if count is None:
         return "not measured"
     size, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
