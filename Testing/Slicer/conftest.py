@@ -12,5 +12,6 @@ os.environ.pop("DISPLAY", None)
 
 @pytest.fixture
 def scene():
-    slicer = pytest.importorskip("slicer")
+    from mrml import slicer
+
     return slicer.vtkMRMLScene()

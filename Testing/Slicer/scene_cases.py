@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-import slicer
+from mrml import slicer
 
 from MMLNRegistrationLib.pipeline.result import FoldingRepair, FoldingSummary, Registration, Similarity
 from MMLNRegistrationLib.pipeline.volume import Volume
@@ -30,9 +30,7 @@ def rotation(degrees_xyz: tuple[float, float, float]) -> np.ndarray:
     return result
 
 
-def grid(
-    shape_kji: tuple[int, int, int], spacing_mm: tuple[float, float, float], direction: np.ndarray
-) -> Geometry:
+def grid(shape_kji: tuple[int, int, int], spacing_mm: tuple[float, float, float], direction: np.ndarray) -> Geometry:
     """A grid around the world's origin."""
     matrix = np.eye(4)
     matrix[:3, :3] = direction @ np.diag(spacing_mm)

@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-slicer = pytest.importorskip("slicer")
-vtk = pytest.importorskip("vtk")
-
 import SimpleITK as sitk
-from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.scene.transforms import (
-    displacement_from_node,
-    displacement_on_geometry,
-    show_deformed_grid,
-    transform_node,
-)
-from MMLNRegistrationLib.scene.volumes import volume_from_node, volume_node
-from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, vtk_matrix
-from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
+from mrml import slicer, vtk
 from scene_cases import (
     GEOMETRIES,
     displacement,
@@ -30,6 +17,17 @@ from scene_cases import (
     rotation,
     warped,
 )
+
+from MMLNRegistrationLib.errors import InputError
+from MMLNRegistrationLib.scene.transforms import (
+    displacement_from_node,
+    displacement_on_geometry,
+    show_deformed_grid,
+    transform_node,
+)
+from MMLNRegistrationLib.scene.volumes import volume_from_node, volume_node
+from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, vtk_matrix
+from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
 PAIRS = [
     ("aligned", "oblique"),

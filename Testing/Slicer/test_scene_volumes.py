@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-slicer = pytest.importorskip("slicer")
-vtk = pytest.importorskip("vtk")
+from mrml import slicer, vtk
+from scene_cases import GEOMETRIES, displacement, grid, phantom_volume, points_ras, rotation
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
@@ -14,7 +13,6 @@ from MMLNRegistrationLib.scene.transforms import transform_node
 from MMLNRegistrationLib.scene.volumes import label_node, labels_from_node, volume_from_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import fill_image, vtk_matrix
 from MMLNRegistrationLib.spatial.geometry import transform_points
-from scene_cases import GEOMETRIES, displacement, grid, phantom_volume, points_ras, rotation
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)

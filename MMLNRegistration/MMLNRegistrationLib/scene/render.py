@@ -32,7 +32,7 @@ def render_slice(
     size_pixels: tuple[int, int] = (600, 600),
     point_ras: NDArray[np.floating] | None = None,
     zoom: float = 1.0,
-    jacobian_legend: bool = False,
+    legend_of: slicer.vtkMRMLScalarVolumeNode | None = None,
 ) -> Path:
     """Write one slice of a scene as a PNG and return its path.
 
@@ -40,12 +40,14 @@ def render_slice(
     size_pixels: width and height.
     point_ras: (3,) a point in mm that the slice goes through; by default the middle of the background.
     zoom: 1 fits the whole background volume into the picture.
-    jacobian_legend: draw the colour legend of the foreground, a volume made by jacobian_node.
+    legend_of: a volume made by jacobian_node, among the layers, whose colour legend is drawn.
 
     The scene is left with the nodes that it had.
 
     Raises InputError when the file cannot be written.
     """
+    if not path.parent.is_dir():
+        raise InputError(f"{path} could not be written: its folder does not exist.")
     add_grey_colours(scene)
     nodes_before = _node_ids(scene)
     try:
@@ -59,8 +61,8 @@ def render_slice(
         if point_ras is not None:
             view.JumpSliceByOffsetting(*point_ras)
         window, group = _window(application, logic, size_pixels)
-        if jacobian_legend:
-            add_legend(scene, layers.foreground)
+        if legend_of is not None:
+            add_legend(scene, legend_of)
         window.Render()
         _write_png(window, path)
         group.SetMRMLDisplayableNode(None)
@@ -144,4 +146,4 @@ def _write_png(window: vtk.vtkRenderWindow, path: Path) -> None:
     writer.SetInputConnection(grabber.GetOutputPort())
     writer.Write()
     if writer.GetErrorCode():
-        raise InputError(f"{path} could not be written; check that its folder exists and is writable.")
+        raise InputError(f"{path} could not be written; check the free space and the folder's permissions.")

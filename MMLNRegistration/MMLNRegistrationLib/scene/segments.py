@@ -52,7 +52,9 @@ def propagate_segmentation(
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
     images = {
-        layer: _propagated_layer(source.GetLayerDataObject(layer, LABELMAP), world_from_atlas, displacement_mm, geometry)
+        layer: _propagated_layer(
+            source.GetLayerDataObject(layer, LABELMAP), world_from_atlas, displacement_mm, geometry
+        )
         for layer in range(source.GetNumberOfLayers(LABELMAP))
     }
     for index in range(source.GetNumberOfSegments()):
@@ -130,9 +132,10 @@ def _propagated_layer(
     atlas_from_index = vtk.vtkMatrix4x4()
     atlas_image.GetImageToWorldMatrix(atlas_from_index)
     world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
-    ijk_from_ras = np.linalg.inv(world_from_ijk)
-    coordinates = source_coordinates(displacement_mm, geometry, ijk_from_ras)
-    return _labelmap_image(labels_at(array_from_image(atlas_image), coordinates), geometry)
+    labels_kji = array_from_image(atlas_image)
+    atlas_grid = Geometry(labels_kji.shape, world_from_ijk)
+    coordinates = source_coordinates(displacement_mm, geometry, atlas_grid.ijk_from_ras)
+    return _labelmap_image(labels_at(labels_kji, coordinates), geometry)
 
 
 def _labelmap_image(labels_kji: NDArray[np.integer], geometry: Geometry) -> slicer.vtkOrientedImageData:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vtk.util import numpy_support
 
 from ..errors import InputError
-from ..spatial.geometry import Geometry, translation_matrix, transform_points
+from ..spatial.geometry import Geometry, transform_points, translation_matrix
 from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 
@@ -91,7 +91,7 @@ def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geomet
     slice_ijk = np.stack(np.meshgrid(0, np.arange(size_j), np.arange(size_i), indexing="ij")[::-1], axis=-1)
     displacement_mm = np.empty((size_k, size_j, size_i, 3), dtype=np.float32)
     for k in range(size_k):
-        points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + (0, 0, k))
+        points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + np.array((0, 0, k)))
         moved_ras = _transformed(own_from_world, points_ras)
         displacement_mm[k] = (moved_ras - points_ras).reshape(size_j, size_i, 3)
     return displacement_mm
@@ -102,7 +102,8 @@ def show_deformed_grid(
 ) -> slicer.vtkMRMLTransformDisplayNode:
     """Show a transform in the slice views as the moving image's regular grid, deformed onto the fixed image.
 
-    region_node: the volume whose extent the grid covers.
+    region_node: the volume that the regular grid covers. The linear part of the transform moves the grid as well, so
+    after a large one show a node that holds the deformable part alone.
     """
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()

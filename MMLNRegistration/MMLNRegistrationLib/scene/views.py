@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import slicer
 
 from .volumes import geometry_of_node
 
-ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
-"""Slicer's standard slice views."""
+
+class StandardView(NamedTuple):
+    """One of the three slice views of Slicer's layouts."""
+
+    name: str
+    orientation: str
+    colour: tuple[float, float, float]
+
+
+STANDARD_VIEWS = (
+    StandardView("Red", "Axial", slicer.vtkMRMLSliceNode.GetRedColor()),
+    StandardView("Yellow", "Sagittal", slicer.vtkMRMLSliceNode.GetYellowColor()),
+    StandardView("Green", "Coronal", slicer.vtkMRMLSliceNode.GetGreenColor()),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +42,7 @@ def set_layers(composite: slicer.vtkMRMLSliceCompositeNode, layers: SliceLayers)
     composite.SetForegroundOpacity(layers.foreground_opacity)
 
 
-def set_up_slice_views(scene: slicer.vtkMRMLScene, layers: SliceLayers, size_pixels: int = 512) -> None:
+def set_up_slice_views(scene: slicer.vtkMRMLScene, layers: SliceLayers) -> None:
     """Make the red, yellow and green views of a scene show these volumes, whole and centred on the background.
 
     Views that the scene has are changed, missing ones are added.
@@ -38,20 +51,23 @@ def set_up_slice_views(scene: slicer.vtkMRMLScene, layers: SliceLayers, size_pix
     geometry = geometry_of_node(layers.background)
     centre_ras = geometry.centre_ras
     reach_mm = 2 * np.abs(geometry.corners_ras - centre_ras).max()
-    for view_name, orientation in ORIENTATIONS.items():
-        composite = _singleton(scene, "vtkMRMLSliceCompositeNode", view_name)
-        set_layers(composite, layers)
-        view = _singleton(scene, "vtkMRMLSliceNode", view_name)
-        view.SetOrientation(orientation)
-        view.SetDimensions(size_pixels, size_pixels, 1)
-        view.SetFieldOfView(reach_mm, reach_mm, 1)
+    for standard in STANDARD_VIEWS:
+        set_layers(_node_of_view(scene, "vtkMRMLSliceCompositeNode", standard.name), layers)
+        view = _node_of_view(scene, "vtkMRMLSliceNode", standard.name)
+        view.SetLayoutLabel(standard.name[0])
+        view.SetLayoutColor(*standard.colour)
+        view.SetOrientation(standard.orientation)
+        width, height, _ = view.GetDimensions()
+        mm_per_pixel = reach_mm / min(width, height)
+        view.SetFieldOfView(width * mm_per_pixel, height * mm_per_pixel, view.GetFieldOfView()[2])
         view.JumpSliceByCentering(*centre_ras)
 
 
-def _singleton(scene: slicer.vtkMRMLScene, class_name: str, view_name: str) -> slicer.vtkMRMLNode:
+def _node_of_view(scene: slicer.vtkMRMLScene, class_name: str, view_name: str) -> slicer.vtkMRMLNode:
     """The node of a class that belongs to a view, by Slicer's rule that the view's name is its tag."""
     node = scene.GetSingletonNode(view_name, class_name)
     if node is None:
+        # Made by the scene, for it knows the orientations.
         node = scene.CreateNodeByClass(class_name)
         node.UnRegister(None)
         node.SetSingletonTag(view_name)
