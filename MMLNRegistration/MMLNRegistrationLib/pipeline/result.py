@@ -48,7 +48,8 @@ class Registration:
     displacement_mm: float32 (K, J, I, 3), u on the fixed grid, components R, A, S, affine included.
     jacobian: float32 volume on the fixed grid, determinant of x -> x + u(x), affine included.
     warped: the moving image on the fixed grid, sampled once from the original.
-    velocity_voxels: float32 (3, K, J, I) on net_geometry, channels k, j, i; the deformable part is exp(velocity).
+    velocity_voxels: float32 (3, k, j, i), in voxels of its own grid, channels k, j, i. That grid has the corners of
+        net_geometry and fewer voxels; the deformable part of the map is exp(velocity), its inverse exp(-velocity).
     moving_ras_from_fixed_ras: the initial (linear) part, applied after the deformable one.
     foreground: bool (K, J, I) on the fixed grid: brain mask or everything brighter than background.
     """
@@ -70,7 +71,7 @@ class Registration:
     similarity_after: Similarity
     folding: FoldingSummary
     repair: FoldingRepair
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     settings: dict[str, object]
     notes: tuple[str, ...]
     """Plain sentences that a user should read: fallbacks taken, doubts, what was not available."""

@@ -15,10 +15,13 @@ convention the scale and the place of the voxels would differ between files; mix
 fields by half a voxel, silently.
 """
 
+_CHUNK = 131072
+"""Points sampled at a time on the CPU: enough to keep two threads busy, few enough to stay in their caches."""
 
-def identity_grid(shape_kji: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+
+def identity_grid(shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """(1, D, *shape) voxel coordinates of each voxel, channels in the order of the axes, float32. D is 2 or 3."""
-    axes = [torch.arange(size, device=device, dtype=torch.float32) for size in shape_kji]
+    axes = [torch.arange(size, device=device, dtype=torch.float32) for size in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
@@ -26,8 +29,12 @@ def sample(image: Tensor, coordinates: Tensor, *, nearest: bool = False, outside
     """Values of image (B, C, *shape) at voxel coordinates (B, D, *out), as (B, C, *out).
 
     Coordinates have their channels in axis order (k, j, i), in voxels of the image. Linear interpolation unless
-    nearest. Outside the image: zero if outside_zero (linear over the last voxel), otherwise the border value.
+    nearest. Outside the image: zero if outside_zero (fading over one voxel), otherwise the border value.
     """
+    needs_gradient = torch.is_grad_enabled() and (image.requires_grad or coordinates.requires_grad)
+    plain_trilinear = not (needs_gradient or nearest or outside_zero)
+    if plain_trilinear and image.device.type == "cpu" and image.dim() == 5 and image.shape[0] == 1:
+        return _sample_trilinear(image, coordinates)
     spans = [max(size - 1, 1) for size in image.shape[2:]]
     # grid_sample wants the fastest axis first, in the last dimension.
     normalised = torch.stack(
@@ -42,9 +49,40 @@ def sample(image: Tensor, coordinates: Tensor, *, nearest: bool = False, outside
     )
 
 
+def _sample_trilinear(image: Tensor, coordinates: Tensor) -> Tensor:
+    """What grid_sample gives for one 3D image without gradient, border value outside, about three times faster.
+
+    grid_sample visits one voxel at a time in 3D; gathering whole chunks keeps the processor's vectors full.
+    """
+    channels, shape = image.shape[1], image.shape[2:]
+    flat_image = image.reshape(channels, -1)
+    # Along an axis of one voxel there is no neighbour: step zero stays on the voxel.
+    k_step, j_step, i_step = (
+        stride if size > 1 else 0 for stride, size in zip((shape[1] * shape[2], shape[2], 1), shape, strict=True)
+    )
+    points = coordinates.reshape(3, -1)
+    values = image.new_empty(channels, points.shape[1])
+    for start in range(0, points.shape[1], _CHUNK):
+        corners, fractions = [], []
+        for position, size in zip(points[:, start : start + _CHUNK], shape, strict=True):
+            inside = position.clamp(0, size - 1)
+            corner = inside.floor().clamp_(max=max(size - 2, 0))
+            corners.append(corner.long())
+            fractions.append(inside - corner)
+        index = (corners[0] * shape[1] + corners[1]) * shape[2] + corners[2]
+        for channel, out in zip(flat_image, values[:, start : start + _CHUNK], strict=True):
+            rows = [
+                torch.lerp(channel[offset:].take(index), channel[offset + i_step :].take(index), fractions[2])
+                for offset in (0, j_step, k_step, k_step + j_step)
+            ]
+            near, far = torch.lerp(rows[0], rows[1], fractions[1]), torch.lerp(rows[2], rows[3], fractions[1])
+            torch.lerp(near, far, fractions[0], out=out)
+    return values.view(1, channels, *coordinates.shape[2:])
+
+
 def warp(image: Tensor, displacement: Tensor) -> Tensor:
     """image(x + u(x)) for image (B, C, *shape) and u (B, D, *shape) in voxels, linear, border value outside."""
-    return sample(image, identity_grid(displacement.shape[2:], displacement.device) + displacement)
+    return sample(image, identity_grid(tuple(displacement.shape[2:]), displacement.device) + displacement)
 
 
 def resize(image: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -55,12 +93,15 @@ def resize(image: Tensor, shape: tuple[int, ...]) -> Tensor:
     return functional.interpolate(image, size=tuple(shape), mode=mode, align_corners=ALIGN_CORNERS)
 
 
+def displacement_scale(old_shape: tuple[int, ...], new_shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """(1, D, 1, ...) factor that turns voxels of one corner-aligned grid into voxels of another."""
+    scale = [(new - 1) / max(old - 1, 1) for new, old in zip(new_shape, old_shape, strict=True)]
+    return like.new_tensor(scale).view(1, -1, *[1] * len(scale))
+
+
 def resize_displacement(displacement: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A displacement or velocity (B, D, *old) in voxels on another corner-aligned grid, in voxels of that grid."""
     if tuple(displacement.shape[2:]) == tuple(shape):
         return displacement
-    scale = [
-        (new - 1) / max(old - 1, 1) for new, old in zip(shape, displacement.shape[2:], strict=True)
-    ]
-    factor = displacement.new_tensor(scale).view(1, -1, *[1] * len(shape))
-    return resize(displacement, shape) * factor
+    scale = displacement_scale(tuple(displacement.shape[2:]), tuple(shape), displacement)
+    return resize(displacement, shape) * scale

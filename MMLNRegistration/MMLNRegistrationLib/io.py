@@ -1,0 +1,312 @@
+"""Files: volumes, label maps and transforms in and out. The only file that knows LPS.
+
+ITK and its files place voxels in LPS (x to the left, y to the back); everything else here lives in RAS.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .pipeline.volume import Volume, checked_image, checked_labels
+from .spatial.geometry import Geometry, Matrix
+
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""RAS from LPS, and LPS from RAS."""
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+"""What volumes can be written as."""
+
+_FREESURFER_SUFFIXES = (".mgz", ".mgh")
+_LINEAR_TOLERANCE_MM = 1e-3
+
+
+def read_image(path: str | Path) -> Volume:
+    """A scalar 3D image from a file (NIfTI, NRRD, MHA, MGZ and what else SimpleITK reads) or a DICOM folder.
+
+    Raises InputError, one sentence, for anything that is not one.
+    """
+    array_kji, geometry = _read(Path(path))
+    return checked_image(array_kji, geometry, Path(path).name)
+
+
+def read_labels(path: str | Path) -> Volume:
+    """A label map, see read_image."""
+    array_kji, geometry = _read(Path(path))
+    return checked_labels(array_kji, geometry, Path(path).name)
+
+
+def write_volume(volume: Volume, path: str | Path) -> None:
+    """Write a volume in the format that the name's ending says, whole or not at all."""
+    path = Path(path)
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
+    _set_geometry(image, volume.geometry)
+    with _replacing(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
+
+
+def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry, path: str | Path) -> None:
+    """Write u (K, J, I, 3), mm RAS on geometry, as an ITK displacement field transform (.h5), whole or not at all.
+
+    Read by Slicer (as a from-parent transform), SimpleITK and ANTs alike.
+    """
+    vectors_lps = np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0)
+    image = sitk.GetImageFromArray(vectors_lps, isVector=True)
+    _set_geometry(image, geometry)
+    with _replacing(Path(path)) as temporary:
+        sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(temporary))
+
+
+def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
+    """u (K, J, I, 3) in mm RAS and its grid, from a displacement field transform or a displacement image.
+
+    Raises InputError when the file is missing, unreadable, or holds no field on a grid.
+    """
+    path = Path(path)
+    field = _displacement_image(read_transform(path))
+    if field is None:
+        raise InputError(f"{path.name} holds no displacement field on a grid of its own; give one that does.")
+    displacement_mm = sitk.GetArrayFromImage(field) * (-1.0, -1.0, 1.0)
+    return displacement_mm.astype(np.float32), _geometry(field, path)
+
+
+def read_transform(path: str | Path) -> sitk.Transform:
+    """Any 3D transform that ITK writes, or a displacement image (NRRD, NIfTI, MHA), as a SimpleITK transform in LPS.
+
+    Raises InputError when the file is missing, unreadable or not 3D.
+    """
+    path = Path(path)
+    _require_file(path)
+    try:
+        if path.name.lower().endswith((*VOLUME_SUFFIXES, ".mgz")):
+            with _quiet():
+                image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+            if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+                raise InputError(f"{path.name} is an image, but not a displacement field: it needs three values per voxel.")
+            return sitk.DisplacementFieldTransform(image)
+        with _quiet():
+            transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5.") from error
+    if transform.GetDimension() != 3:
+        raise InputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
+    return transform
+
+
+def read_linear(path: str | Path) -> Matrix:
+    """moving_ras_from_fixed_ras of a linear transform file, which maps fixed points to moving points as ITK's do.
+
+    Raises InputError for a transform that is not linear, not invertible, or mirrors.
+    """
+    path = Path(path)
+    transform = read_transform(path)
+    matrix = np.eye(4)
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    for axis, unit in enumerate(np.eye(3)):
+        matrix[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - origin
+    matrix[:3, 3] = origin
+    probe = np.array([137.0, -89.0, 61.0])
+    expected = matrix[:3, :3] @ probe + origin
+    if np.abs(np.array(transform.TransformPoint(probe.tolist())) - expected).max() > _LINEAR_TOLERANCE_MM:
+        raise InputError(f"{path.name} is not linear; the initial transform must be rigid or affine.")
+    determinant = np.linalg.det(matrix[:3, :3])
+    if determinant <= 1e-6:
+        kind = "mirrors the anatomy" if determinant < -1e-6 else "cannot be inverted"
+        raise InputError(f"{path.name} {kind}; the initial transform must keep left and right and have volume.")
+    return _FLIP @ matrix @ _FLIP
+
+
+def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, nearest: bool) -> Volume:
+    """image(transform(x)) on the reference grid by SimpleITK; zero outside, for an image its lowest value."""
+    moving = sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji))
+    _set_geometry(moving, image.geometry)
+    fixed = sitk.Image(reference.size_ijk, sitk.sitkUInt8)
+    _set_geometry(fixed, reference)
+    outside = 0.0 if nearest else float(image.array_kji.min())
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    resampled = sitk.Resample(moving, fixed, transform, interpolator, outside)
+    return Volume(sitk.GetArrayFromImage(resampled), reference, image.name)
+
+
+def displacement_transform(displacement_mm: NDArray[np.floating], geometry: Geometry) -> sitk.Transform:
+    """u (K, J, I, 3), mm RAS on geometry, as a SimpleITK transform in LPS."""
+    image = sitk.GetImageFromArray(np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0), isVector=True)
+    _set_geometry(image, geometry)
+    return sitk.DisplacementFieldTransform(image)
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; check how it was written.")
+
+
+def _read(path: Path) -> tuple[NDArray, Geometry]:
+    if not path.is_dir():
+        _require_file(path)
+        if path.name.lower().endswith(_FREESURFER_SUFFIXES):
+            return _read_freesurfer(path)
+    with _quiet():
+        image = _read_dicom(path) if path.is_dir() else _read_itk(path)
+    return sitk.GetArrayFromImage(image), _geometry(image, path)
+
+
+def _read_itk(path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} cannot be read as a volume; give a NIfTI, NRRD, MHA or MGZ file or a DICOM folder."
+        ) from error
+    size = reader.GetSize()
+    if reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a scalar volume is needed."
+        )
+    if len(size) < 3:
+        raise InputError(f"{path.name} is {len(size)}D; a 3D volume is needed.")
+    if any(n != 1 for n in size[3:]):
+        raise InputError(f"{path.name} is {len(size)}D ({' x '.join(map(str, size))}); choose one 3D volume of it.")
+    _require_all_bytes(path, int(np.prod(size)) * sitk.Image([1] * 3, reader.GetPixelID()).GetSizeOfPixelComponent())
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path.name} is damaged or cut off; copy or export it again.") from error
+    return image if len(size) == 3 else sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+
+
+def _require_all_bytes(path: Path, voxel_bytes: int) -> None:
+    """ITK fills what is missing of a cut-off NIfTI file with zeros and says nothing: count the bytes first."""
+    name = path.name.lower()
+    if name.endswith(".nii"):
+        found = path.stat().st_size
+    elif name.endswith(".nii.gz"):
+        found = 0
+        try:
+            with gzip.open(path) as stream:
+                while block := stream.read(1 << 22):
+                    found += len(block)
+        except (EOFError, OSError, zlib.error):
+            found = 0
+    else:
+        return
+    if found < voxel_bytes:
+        raise InputError(f"{path.name} is damaged or cut off; copy or export it again.")
+
+
+def _read_dicom(folder: Path) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(f"The folder {folder} holds no DICOM series; give a volume file or a folder of DICOM slices.")
+    if len(series) > 1:
+        raise InputError(f"The folder {folder} holds {len(series)} DICOM series; give a folder with one.")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"The DICOM series in {folder} is damaged or incomplete; export it again.") from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"The DICOM series in {folder} is in colour; a scalar volume is needed.")
+    return image
+
+
+def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise InputError(f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI.") from error
+    try:
+        image = nibabel.freesurfer.mghformat.load(path)
+        array_ijk = np.asarray(image.dataobj)
+    except Exception as error:
+        raise InputError(f"{path.name} cannot be read as a FreeSurfer volume; it may be damaged or cut off.") from error
+    while array_ijk.ndim > 3 and array_ijk.shape[-1] == 1:
+        array_ijk = array_ijk[..., 0]
+    if array_ijk.ndim != 3:
+        raise InputError(f"{path.name} is {array_ijk.ndim}D; choose one 3D volume of it.")
+    native = array_ijk.astype(array_ijk.dtype.newbyteorder("="))
+    try:
+        return np.ascontiguousarray(native.transpose(2, 1, 0)), Geometry(native.shape[::-1], image.affine)
+    except ValueError as error:
+        raise InputError(f"{path.name} has an unusable geometry: {error}") from error
+
+
+def _geometry(image: sitk.Image, path: Path) -> Geometry:
+    lps_from_ijk = np.eye(4)
+    lps_from_ijk[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) @ np.diag(image.GetSpacing())
+    lps_from_ijk[:3, 3] = image.GetOrigin()
+    try:
+        return Geometry(image.GetSize()[::-1], _FLIP @ lps_from_ijk)
+    except ValueError as error:
+        raise InputError(f"{path.name} has an unusable geometry: {error}") from error
+
+
+def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
+    lps_from_ijk = _FLIP @ geometry.ras_from_ijk
+    image.SetSpacing([float(mm) for mm in geometry.spacing_mm])
+    image.SetOrigin([float(mm) for mm in lps_from_ijk[:3, 3]])
+    image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
+
+
+def _displacement_image(transform: sitk.Transform) -> sitk.Image | None:
+    """The field of a displacement field transform, also when it comes wrapped in a composite of one."""
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        if composite.GetNumberOfTransforms() != 1:
+            return None
+        transform = composite.GetNthTransform(0)
+    if transform.GetTransformEnum() != sitk.sitkDisplacementField:
+        return None
+    return sitk.DisplacementFieldTransform(transform).GetDisplacementField()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ITK's readers write complaints of their own to the standard error; ours is the sentence that counts."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path with the same ending in the same folder, renamed to path at the end, removed on failure.
+
+    Raises InputError when the folder cannot be written to.
+    """
+    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    temporary = path.with_name(f".partial-{uuid.uuid4().hex}{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise InputError(f"{path} cannot be written{reason}; check the folder, its rights and the space left.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""The two branches that exist in training alone: slices in 2D (paper section 3.2) and the core (section 3.3).
+
+Both train the weights of the 3D subnets, which alone register (sections 3.5.2 and 5.3). Where the paper leaves the
+coupling open: the 2D subnet reads the matching slices of the 3D subnet's final feature map, with gradients, so that
+its loss reaches the 3D features; the core branch runs the last level's own subnet a second time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..spatial.velocity import integrate
+from ..spatial.warp import identity_grid, sample, warp
+from .network import MMLN, Level, LevelInput, LevelRun, MMLNConfig
+
+ORIENTATIONS = (0, 1, 2)
+"""The axes across which a volume is cut into slices: k, j, i (axial, coronal, sagittal on the network grid)."""
+
+
+def to_slices(volume: Tensor, axis: int) -> Tensor:
+    """Slices (B * S, C, *in-plane) of a volume (B, C, K, J, I), S of them across spatial axis 0, 1 or 2."""
+    return volume.movedim(2 + axis, 1).flatten(0, 1)
+
+
+def from_slices(slices: Tensor, axis: int, batch: int) -> Tensor:
+    """The volume (B, C, K, J, I) whose slices across an axis are given: the inverse of to_slices."""
+    return slices.unflatten(0, (batch, -1)).movedim(1, 2 + axis)
+
+
+def in_plane(vectors: Tensor, axis: int) -> Tensor:
+    """The two components (B, 2, K, J, I) of a 3D vector field that lie in the slices across an axis."""
+    return vectors[:, [component for component in range(3) if component != axis]]
+
+
+def splice(slice_velocities: Tensor, axis: int, batch: int) -> Tensor:
+    """Velocities (B * S, 2, *in-plane) of slices as one 3D velocity (B, 3, K, J, I), zero across the slices."""
+    components = list(from_slices(slice_velocities, axis, batch).unbind(1))
+    components.insert(axis, torch.zeros_like(components[0]))
+    return torch.stack(components, dim=1)
+
+
+class SliceBranch(nn.Module):
+    """The 2D branch of one level: the structure of the 3D subnet in 2D, run on the slices of three orientations."""
+
+    def __init__(self, config: MMLNConfig, *, reads_velocity: bool) -> None:
+        super().__init__()
+        self.subnets = nn.ModuleList(
+            Level(
+                2 + config.width,
+                config.width,
+                config.blocks,
+                config.range_voxels,
+                reads_velocity=reads_velocity,
+                dimensions=2,
+            )
+            for _ in range(1 if config.shared_2d else len(ORIENTATIONS))
+        )
+
+    def velocity(self, run: LevelRun, axis: int) -> Tensor:
+        """The 3D velocity (B, 3, K, J, I) spliced from the 2D velocities of the slices across an axis."""
+        before = run.inputs.velocity
+        inputs = LevelInput(
+            to_slices(torch.cat([run.inputs.images, run.output.features], dim=1), axis),
+            None if before is None else to_slices(in_plane(before, axis), axis),
+            None,
+        )
+        subnet = self.subnets[axis % len(self.subnets)]
+        return splice(subnet(inputs).velocity, axis, run.fixed.shape[0])
+
+    def forward(self, run: LevelRun) -> tuple[Tensor, ...]:
+        """M_i(phi_i') for each orientation, each (B, 1, K, J, I)."""
+        return tuple(warp(run.moving, integrate(self.velocity(run, axis))) for axis in ORIENTATIONS)
+
+
+class CoreRun(NamedTuple):
+    """The core branch for one pair, on the core's grid."""
+
+    fixed: Tensor
+    """(B, 1, *core): core F_L."""
+    warped: Tensor
+    """(B, 1, *core): core M_L under core phi_L'."""
+    velocity: Tensor
+    """(B, 3, *core), in voxels."""
+
+
+def core_box(shape: tuple[int, ...], fraction: float) -> tuple[slice, ...]:
+    """The centred box with about the given share of each axis; even start and size, to fit half resolution too."""
+    box = []
+    for size in shape:
+        length = max(2, 2 * round(fraction * size / 2))
+        start = 2 * ((size - length) // 4)
+        box.append(slice(start, start + length))
+    return tuple(box)
+
+
+def run_core(network: MMLN, run: LevelRun) -> CoreRun:
+    """Register the core a second time with the subnet of the last level, all its inputs cropped alike.
+
+    run: of the last level.
+
+    The warped core is sampled from the whole moving image: cut to the core first, a point that comes from just
+    outside would read the border's value instead of its own, and the loss would blame a right displacement.
+    """
+    box = core_box(tuple(run.fixed.shape[2:]), network.config.core_fraction)
+    half_box = tuple(slice(part.start // 2, part.stop // 2) for part in box)
+    velocity, features = run.inputs.velocity, run.inputs.features
+    inputs = LevelInput(
+        _crop(run.inputs.images, box),
+        None if velocity is None else _crop(velocity, box),
+        None if features is None else _crop(features, half_box),
+    )
+    core_velocity: Tensor = network.levels[-1](inputs).velocity
+    start = core_velocity.new_tensor([part.start for part in box]).view(1, 3, 1, 1, 1)
+    coordinates = identity_grid(core_velocity.shape[2:], core_velocity.device) + start + integrate(core_velocity)
+    return CoreRun(_crop(run.fixed, box), sample(run.moving, coordinates), core_velocity)
+
+
+def _crop(volume: Tensor, box: tuple[slice, ...]) -> Tensor:
+    return volume[(slice(None), slice(None), *box)]

@@ -1,0 +1,271 @@
+"""The network that registers: a pyramid of 3D subnets with one structure (paper sections 3.1 and 3.4, figure 2).
+
+Level 1 is the coarsest. Each level halves into the next coarser one, so the input's sizes must be multiples of
+2 ** levels: levels - 1 halvings make the pyramid, one more happens inside each subnet. Velocities are in voxels of
+their level's own grid, channels k, j, i. The branches that exist in training alone are in `branches`; with both
+switched off, what is left is LapIRN (Mok and Chung, 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import InputError
+from ..spatial.velocity import integrate
+from ..spatial.warp import resize, resize_displacement, warp
+
+NEGATIVE_SLOPE = 0.2
+"""Of every leaky rectifier, as in LapIRN."""
+
+OUTPUT_WEIGHT_STD = 1e-4
+"""Of a subnet's last weights before training: velocities start below a hundredth of a voxel, gradients flow."""
+
+
+@dataclass(frozen=True)
+class MMLNConfig:
+    """What a network is made of. Raises InputError where a value makes no network.
+
+    levels: pyramid levels; the paper has 3.
+    width: channels of every feature map; the reference is 28. Multiples of 16 suit CPUs and tensor cores better.
+    blocks: residual blocks at half resolution in each subnet.
+    range_voxels: bound on the velocity that one level adds, per component, in voxels of its own grid. With 8, three
+        levels and 1 mm voxels, the levels add up to 32, 16 and 8 mm: after an affine alignment brains differ by
+        less than 20 mm, so the bound is never reached, and the coarse level does the large part.
+    feature_feedback: a level's final feature map is added to the next level's features (section 3.4).
+    branch_2d, branch_core: the training strategies of sections 3.2 and 3.3; they change no weight of the network
+        that registers, only what trains it.
+    shared_2d: one 2D subnet per level for all three slice orientations, or one for each.
+    core_fraction: size of the core region per axis, as a share of the input's.
+    """
+
+    levels: int = 3
+    width: int = 28
+    blocks: int = 5
+    range_voxels: float = 8.0
+    feature_feedback: bool = True
+    branch_2d: bool = True
+    branch_core: bool = True
+    shared_2d: bool = True
+    core_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("levels", 1), ("width", 1), ("blocks", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise InputError(f"The network's {name} must be a whole number from {lowest} on, not {value!r}.")
+        for name in ("feature_feedback", "branch_2d", "branch_core", "shared_2d"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"The network's {name} must be true or false, not {getattr(self, name)!r}.")
+        if not isinstance(self.range_voxels, int | float) or not 0 < self.range_voxels < float("inf"):
+            raise InputError(f"The network's range_voxels must be a positive number, not {self.range_voxels!r}.")
+        if not isinstance(self.core_fraction, int | float) or not 0 < self.core_fraction <= 1:
+            raise InputError(f"The network's core_fraction must lie above 0 and up to 1, not {self.core_fraction!r}.")
+
+    @property
+    def total_stride(self) -> int:
+        """Sizes of the input must be multiples of this."""
+        return 2**self.levels
+
+
+class LevelInput(NamedTuple):
+    """What a subnet reads. velocity and features are None at level 1; features also without feature feedback."""
+
+    images: Tensor
+    """(B, C, *shape): F_i and M_i warped by the upsampled phi_(i-1); in 2D also slices of 3D features."""
+    velocity: Tensor | None
+    """(B, D, *shape): upsampled v_(i-1), in voxels of this level."""
+    features: Tensor | None
+    """(B, width, *half shape): the previous level's final feature map."""
+
+
+class LevelOutput(NamedTuple):
+    """What a subnet gives."""
+
+    velocity: Tensor
+    """(B, D, *shape): v_i, the upsampled v_(i-1) included, float32 at least."""
+    features: Tensor
+    """(B, width, *shape): the final feature map, brought to this level's resolution."""
+
+
+class LevelRun(NamedTuple):
+    """One level of the pyramid for one pair: the images of the level, what its subnet read and gave."""
+
+    fixed: Tensor
+    moving: Tensor
+    inputs: LevelInput
+    output: LevelOutput
+
+
+class MMLNOutput(NamedTuple):
+    """Velocities of all levels that ran, coarsest first, each in voxels of its own grid."""
+
+    velocities: tuple[Tensor, ...]
+
+    @property
+    def velocity(self) -> Tensor:
+        """(B, 3, K, J, I) of the finest level that ran: with all levels, the result."""
+        return self.velocities[-1]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x)))): a pre-activation residual block of constant width."""
+
+    def __init__(self, width: int, dimensions: int) -> None:
+        super().__init__()
+        self.first = _convolution(width, width, dimensions)
+        self.second = _convolution(width, width, dimensions)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = self.first(functional.leaky_relu(features, NEGATIVE_SLOPE))
+        return features + self.second(_activate(hidden))
+
+
+class Level(nn.Module):
+    """The subnet of one pyramid level, in 3D or in 2D (figure 2; the residual encoder-decoder of LapIRN).
+
+    Two convolutions at the level's resolution; a stride-2 convolution; the previous level's feature map added;
+    pre-activation residual blocks; a transposed convolution back up, which gives the final feature map;
+    concatenation with the full-resolution features; two convolutions; softsign times the range.
+    All kernels have 3 voxels per axis, 2 in the transposed convolution.
+
+    reads_velocity: the upsampled velocity of the level below is read, and added to the output (section 3.1).
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        width: int,
+        blocks: int,
+        range_voxels: float,
+        *,
+        reads_velocity: bool,
+        dimensions: int = 3,
+    ) -> None:
+        super().__init__()
+        self.range_voxels = range_voxels
+        input_channels = image_channels + (dimensions if reads_velocity else 0)
+        self.encode_first = _convolution(input_channels, width, dimensions)
+        self.encode_second = _convolution(width, width, dimensions)
+        self.down = _convolution(width, width, dimensions, stride=2)
+        self.blocks = nn.ModuleList(ResidualBlock(width, dimensions) for _ in range(blocks))
+        transposed = nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
+        self.up = transposed(width, width, kernel_size=2, stride=2)
+        # A convolution of concatenated maps is the sum of one convolution each. Written so, the concatenated map,
+        # the largest of the network, is never stored: a third of the peak memory at inference, and more in training.
+        self.fuse_encoded = _convolution(width, width, dimensions)
+        self.fuse_upsampled = _convolution(width, width, dimensions, bias=False)
+        self.output = _convolution(width, dimensions, dimensions, bias=False)
+        nn.init.normal_(self.output.weight, std=OUTPUT_WEIGHT_STD)
+
+    def forward(self, inputs: LevelInput) -> LevelOutput:
+        """All sizes of inputs.images must be even."""
+        images = inputs.images if inputs.velocity is None else torch.cat([inputs.images, inputs.velocity], dim=1)
+        encoded = _activate(self.encode_second(_activate(self.encode_first(images))))
+        half = self.down(encoded)
+        if inputs.features is not None:
+            half = half + inputs.features
+        for block in self.blocks:
+            half = block(half)
+        features = self.up(_activate(half))
+        hidden = _activate(self.fuse_encoded(encoded).add_(self.fuse_upsampled(features)))
+        raw = self.output(hidden)
+        # Under autocast raw has half precision; velocities are integrated and added up, and need more. Field
+        # arithmetic is also faster on plain contiguous tensors, whatever the format of the feature maps.
+        raw = raw.to(torch.promote_types(raw.dtype, torch.float32), memory_format=torch.contiguous_format)
+        velocity = functional.softsign(raw) * self.range_voxels
+        return LevelOutput(velocity if inputs.velocity is None else velocity + inputs.velocity, features)
+
+
+class MMLN(nn.Module):
+    """The pyramid of 3D subnets: all that registers a pair once training is over.
+
+    Works in channels_last_3d memory format too: `network.to(memory_format=torch.channels_last_3d)`.
+    """
+
+    def __init__(self, config: MMLNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = nn.ModuleList(
+            Level(2, config.width, config.blocks, config.range_voxels, reads_velocity=index > 0)
+            for index in range(config.levels)
+        )
+
+    def forward(self, fixed: Tensor, moving: Tensor, up_to_level: int | None = None) -> MMLNOutput:
+        """Velocities that carry moving onto fixed: M(x + u(x)) ~ F(x) with u = integrate(v).
+
+        fixed, moving: (B, 1, K, J, I), one intensity scale ([0, 1]), affinely aligned, sizes multiples of
+            total_stride. up_to_level: 1 is the coarsest, None means all levels.
+        Raises InputError for other shapes and levels.
+        """
+        return MMLNOutput(tuple(run.output.velocity for run in self.run_levels(fixed, moving, up_to_level)))
+
+    def run_levels(self, fixed: Tensor, moving: Tensor, up_to_level: int | None = None) -> Iterator[LevelRun]:
+        """The levels one after another, coarsest first, with all that training needs of them. As `forward`.
+
+        An iterator, so that at inference the feature maps of a level are gone before the next but one runs.
+        """
+        count = self.config.levels if up_to_level is None else up_to_level
+        self._check(fixed, moving, count)
+        return self._run_levels(pyramid(fixed, self.config.levels), pyramid(moving, self.config.levels), count)
+
+    def _run_levels(self, fixed: list[Tensor], moving: list[Tensor], count: int) -> Iterator[LevelRun]:
+        before: LevelOutput | None = None
+        for subnet, fixed_i, moving_i in zip(self.levels[:count], fixed, moving, strict=False):
+            if before is None:
+                inputs = LevelInput(torch.cat([fixed_i, moving_i], dim=1), None, None)
+            else:
+                shape = tuple(fixed_i.shape[2:])
+                displacement = resize_displacement(integrate(before.velocity), shape)
+                inputs = LevelInput(
+                    torch.cat([fixed_i, warp(moving_i, displacement)], dim=1),
+                    resize_displacement(before.velocity, shape),
+                    before.features if self.config.feature_feedback else None,
+                )
+            output: LevelOutput = subnet(inputs)
+            yield LevelRun(fixed_i, moving_i, inputs, output)
+            before = output
+
+    def _check(self, fixed: Tensor, moving: Tensor, up_to_level: int) -> None:
+        stride, levels = self.config.total_stride, self.config.levels
+        if not 1 <= up_to_level <= levels:
+            raise InputError(f"This network has levels 1 to {levels}; level {up_to_level} was asked for.")
+        for name, image in (("fixed", fixed), ("moving", moving)):
+            if image.ndim != 5 or image.shape[1] != 1:
+                raise InputError(f"The {name} image must have shape (B, 1, K, J, I), not {tuple(image.shape)}.")
+        if fixed.shape != moving.shape:
+            raise InputError(
+                f"The fixed and moving images must share one grid; their shapes are {tuple(fixed.shape)} "
+                f"and {tuple(moving.shape)}."
+            )
+        if any(size == 0 or size % stride for size in fixed.shape[2:]):
+            raise InputError(
+                f"Every size of the network grid must be a multiple of {stride} (2 per level, {levels} levels); "
+                f"{tuple(fixed.shape[2:])} is not. Pad the images first."
+            )
+
+
+def pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    """image (B, C, K, J, I) at all levels, coarsest first, each half the next by trilinear interpolation (3.1)."""
+    images = [image]
+    for _ in range(levels - 1):
+        finer = images[0]
+        images.insert(0, resize(finer, tuple(size // 2 for size in finer.shape[2:])))
+    return images
+
+
+def _convolution(
+    inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True
+) -> nn.Conv2d | nn.Conv3d:
+    convolution = nn.Conv3d if dimensions == 3 else nn.Conv2d
+    return convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
+
+
+def _activate(features: Tensor) -> Tensor:
+    """Leaky rectifier in place: only for a map that nothing else reads, such as a convolution's result."""
+    return functional.leaky_relu_(features, NEGATIVE_SLOPE)

@@ -1,0 +1,159 @@
+"""Step 5: instance optimisation, the velocity improved for this very pair, coarse to fine.
+
+Each iteration integrates the velocity, warps the moving image, asks the similarity how every warped voxel should
+change, and turns that into a step of the velocity:
+
+    force = d similarity / d M(phi) * grad M(phi)          the derivative of the similarity for v -> v + w,
+                                                           to first order in w (log-demons, Vercauteren 2008)
+    v <- smooth(v + step * adam(smooth(force)))            smoothing the sum is an implicit step of diffusion
+                                                           regularity (paper Eq. 5) on v
+
+The velocity lives on a grid of half the network grid's resolution; the images keep theirs. So the field stays smooth
+and cheap to integrate while the finest detail still drives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model.local_correlation import LocalCorrelation
+from ..progress import Progress
+from ..spatial.separable import apply_along_axes, cubic_matrix, gaussian_matrix, gaussian_smooth, resize_cubic
+from ..spatial.velocity import border_taper, integrate
+from ..spatial.warp import displacement_scale, identity_grid, resize, resize_displacement, sample
+
+SimilarityGradient = Callable[[Tensor], tuple[float, Tensor]]
+"""For a warped image (1, 1, K, J, I): the similarity, larger is better, and its derivative for each voxel."""
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Instance optimisation. Defaults were tuned on the training subjects; see BENCHMARKS.md."""
+
+    iterations: int = 20
+    """At the finest image resolution. Coarser ones, being cheaper, get more: see factors."""
+    factors: tuple[tuple[int, int], ...] = ((4, 3), (2, 2), (1, 1))
+    """(image coarsening, iterations as a multiple of the finest level's), coarse to fine."""
+    velocity_factor: int = 2
+    """The velocity grid is the network grid coarsened by this."""
+    similarity: str = "local_correlation"
+    """One of SIMILARITIES."""
+    step_voxels: float = 0.3
+    """Largest change of the velocity per iteration where the force is steady, in voxels of its grid."""
+    force_sigma_voxels: float = 1.0
+    velocity_sigma_voxels: float = 0.7
+    integration_steps: int = 4
+    """Squarings while optimising; the delivered field uses spatial.velocity.INTEGRATION_STEPS."""
+    taper_voxels: int = 3
+
+
+def refine(
+    fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig, progress: Progress
+) -> Tensor:
+    """The velocity (1, 3, k, j, i) on the velocity grid, improved from the given one of the same shape.
+
+    fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
+    """
+    if config.iterations == 0:
+        return velocity
+    counts = [config.iterations * multiple for _, multiple in config.factors]
+    total, done = sum(counts), 0
+    finest_shape = tuple(velocity.shape[2:])
+    for (factor, _), iterations in zip(config.factors, counts, strict=True):
+        image_shape = _coarse_shape(fixed.shape[2:], factor)
+        grid_factor = max(1, factor // config.velocity_factor)
+        velocity = resize_displacement(velocity, _coarse_shape(finest_shape, grid_factor))
+        level = _Level(_coarse_image(fixed, factor, image_shape), _coarse_image(moving, factor, image_shape), velocity, config)
+        for _ in range(iterations):
+            progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / total)
+            level.step()
+            done += 1
+        velocity = level.velocity
+    return _resize_velocity_cubic(velocity, finest_shape)
+
+
+class _Level:
+    """One image resolution: its operators, computed once, and the optimiser's state."""
+
+    def __init__(self, fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig) -> None:
+        self.velocity = velocity
+        self.moving = moving
+        self.config = config
+        self.similarity = SIMILARITIES[config.similarity](fixed)
+        device, shape, grid_shape = fixed.device, tuple(fixed.shape[2:]), tuple(velocity.shape[2:])
+        self.identity = identity_grid(shape, device)
+        self.taper = border_taper(grid_shape, config.taper_voxels, device)
+        enlarge = [cubic_matrix(new, old) for new, old in zip(shape, grid_shape, strict=True)]
+        smooth_force = [gaussian_matrix(size, config.force_sigma_voxels) for size in grid_shape]
+        smooth_velocity = [gaussian_matrix(size, config.velocity_sigma_voxels) for size in grid_shape]
+        self.enlarge = [matrix.to(device) for matrix in enlarge]
+        # Forces come back to the velocity grid by the transpose of the enlargement, and are smoothed on the way.
+        self.gather = [(s @ e.T).to(device) for s, e in zip(smooth_force, enlarge, strict=True)]
+        self.smooth = [matrix.to(device) for matrix in smooth_velocity]
+        self.image_voxels_per_grid_voxel = displacement_scale(grid_shape, shape, fixed)
+        self.mean_force = torch.zeros_like(velocity)
+        self.mean_square = torch.zeros_like(velocity)
+        self.iteration = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One iteration, see the top of this file."""
+        displacement = integrate(self.velocity, self.config.integration_steps)
+        displacement = apply_along_axes(displacement * self.image_voxels_per_grid_voxel, self.enlarge)
+        warped = sample(self.moving, displacement.add_(self.identity))
+        _, derivative = self.similarity(warped)
+        force = apply_along_axes(_gradient(warped) * derivative, self.gather)
+        self.velocity = apply_along_axes(self.velocity + self._adam(force), self.smooth) * self.taper
+
+    def _adam(self, force: Tensor) -> Tensor:
+        """Adam's step (Kingma 2015). The floor keeps regions without force from being driven by rounding."""
+        self.iteration += 1
+        self.mean_force.lerp_(force, 1 - 0.9)
+        self.mean_square.lerp_(force * force, 1 - 0.99)
+        mean = self.mean_force / (1 - 0.9**self.iteration)
+        root = (self.mean_square / (1 - 0.99**self.iteration)).sqrt_()
+        floor = 1e-3 * force.abs().max() + torch.finfo(force.dtype).tiny
+        return mean.div_(root.add_(floor)).mul_(self.config.step_voxels)
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """(1, 3, K, J, I) central differences of (1, 1, K, J, I), zero on the faces."""
+    gradient = torch.zeros(1, 3, *image.shape[2:], device=image.device)
+    for axis in range(3):
+        dim, inner = axis + 2, image.shape[axis + 2] - 2
+        difference = gradient[:, axis : axis + 1].narrow(dim, 1, inner)
+        torch.sub(image.narrow(dim, 2, inner), image.narrow(dim, 0, inner), out=difference)
+    return gradient.mul_(0.5)
+
+
+def _coarse_shape(shape: tuple[int, ...] | torch.Size, factor: int) -> tuple[int, ...]:
+    return tuple(max(2, size // factor) for size in shape)
+
+
+def _coarse_image(image: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+    return image if factor == 1 else resize(gaussian_smooth(image, 0.4 * factor), shape)
+
+
+def _resize_velocity_cubic(velocity: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tuple(velocity.shape[2:]) == shape:
+        return velocity
+    return resize_cubic(velocity, shape) * displacement_scale(tuple(velocity.shape[2:]), shape, velocity)
+
+
+def _local_correlation(fixed: Tensor) -> SimilarityGradient:
+    similarity = LocalCorrelation(fixed)
+
+    def evaluate(warped: Tensor) -> tuple[float, Tensor]:
+        value, gradient = similarity.value_and_gradient(warped)
+        return float(value), gradient
+
+    return evaluate
+
+
+SIMILARITIES: dict[str, Callable[[Tensor], SimilarityGradient]] = {
+    "local_correlation": _local_correlation,
+}

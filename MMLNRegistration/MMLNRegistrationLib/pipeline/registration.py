@@ -1,0 +1,197 @@
+"""The whole road from two volumes to one displacement field, one function per step, in the order of the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..model.checkpoint import Checkpoint
+from ..progress import Progress, silent
+from ..spatial.geometry import Matrix
+from ..spatial.warp import resize_displacement, warp
+from .device import choose_device, device_label, peak_memory_bytes
+from .field import warp_volume
+from .foreground import Foreground, foreground
+from .initial import Initial, register_linear
+from .prepare import PrepareConfig, network_geometry, normalised, on_network_grid, velocity_shape
+from .refine import RefineConfig, refine
+from .regularise import remove_folding
+from .result import Registration
+from .summary import jacobian_summary, similarity
+from .volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What a user may choose. The defaults are the accurate preset."""
+
+    model: Checkpoint | None = None
+    """A trained network; without one the refinement starts from zero velocity."""
+    initial: str | Matrix = "affine"
+    """affine, rigid, identity, or a linear map moving_ras_from_fixed_ras."""
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+    brain: str = "none"
+    """auto extracts the brain of each volume that has no mask; none takes them as they are."""
+    device: str = "auto"
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+
+@torch.no_grad()
+def register(fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent) -> Registration:
+    """Find u with M(x + u(x)) ~ F(x).
+
+    fixed, moving: any spacing, orientation, size and position. Nothing is kept between calls.
+    Raises InputError when the input cannot be registered, RegistrationError when no fold-free field can be made.
+    """
+    options = options or Options()
+    device = choose_device(options.device)
+    clock = _Clock(progress)
+
+    with clock.step("prepare"):
+        fixed_foreground = foreground(fixed, options.fixed_mask, options.brain, device)
+        moving_foreground = foreground(moving, options.moving_mask, options.brain, device)
+        fixed_image = normalised(fixed, fixed_foreground, options.prepare.upper_percentile)
+        moving_image = normalised(moving, moving_foreground, options.prepare.upper_percentile)
+        net = network_geometry(fixed.geometry, fixed_foreground.voxels, options.prepare, _stride(options.model))
+        fixed_net = on_network_grid(fixed_image, net, np.eye(4)).to(device)
+
+    with clock.step("initial"):
+        initial = _initial(fixed_image, moving_image, fixed_foreground, moving_foreground, options.initial, progress)
+        moving_ras_from_fixed_ras = initial.moving_ras_from_fixed_ras
+        moving_net = on_network_grid(moving_image, net, moving_ras_from_fixed_ras).to(device)
+
+    with clock.step("network"):
+        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)
+
+    with clock.step("refine"):
+        velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
+
+    with clock.step("remove folding"):
+        unfolded = remove_folding(velocity, net, fixed.geometry, moving_ras_from_fixed_ras, progress)
+
+    with clock.step("outputs"):
+        warped = warp_volume(moving, unfolded.displacement_mm, fixed.geometry)
+        jacobian = jacobian_summary(
+            unfolded.displacement_mm,
+            fixed.geometry,
+            fixed_foreground.voxels,
+            float(np.linalg.det(moving_ras_from_fixed_ras[:3, :3])),
+        )
+        inside = fixed_net > 0
+        moving_before = on_network_grid(moving_image, net, np.eye(4)).to(device)
+        moving_after = warp(moving_net, unfolded.deformation.displacement_voxels)
+
+    return Registration(
+        fixed=fixed,
+        moving=moving,
+        displacement_mm=unfolded.displacement_mm,
+        warped=warped,
+        jacobian=Volume(jacobian.determinant, fixed.geometry, "jacobian"),
+        foreground=fixed_foreground.voxels,
+        velocity_voxels=unfolded.velocity[0].cpu().numpy(),
+        net_geometry=net,
+        moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
+        seconds=clock.seconds,
+        device=device_label(device),
+        model=options.model.card.name if options.model else "none",
+        similarity_before=similarity(fixed_net, moving_before, inside),
+        similarity_initial=similarity(fixed_net, moving_net, inside),
+        similarity_after=similarity(fixed_net, moving_after, inside),
+        folding=jacobian.folding,
+        repair=unfolded.repair,
+        peak_memory_bytes=peak_memory_bytes(device),
+        settings=_settings(options),
+        notes=initial.notes + _notes(options, fixed, fixed_foreground, moving, moving_foreground),
+    )
+
+
+def _stride(model: Checkpoint | None) -> int:
+    """What the network grid's sizes must be multiples of; 8 without a model, so that grids do not change with one."""
+    return model.network.config.total_stride if model else 8
+
+
+def _initial(
+    fixed: Volume,
+    moving: Volume,
+    fixed_foreground: Foreground,
+    moving_foreground: Foreground,
+    wish: str | Matrix,
+    progress: Progress,
+) -> Initial:
+    """The linear map that was asked for: found, given, or none at all."""
+    if not isinstance(wish, str):
+        return Initial(wish, ())
+    if wish == "identity":
+        return Initial(np.eye(4), ())
+    if wish not in ("affine", "rigid"):
+        raise InputError(f"Unknown initial transform {wish!r}; choose affine, rigid, identity or a file.")
+    masks = fixed_foreground.voxels, moving_foreground.voxels
+    return register_linear(fixed, moving, *masks, rigid_only=wish == "rigid", progress=progress)
+
+
+def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, factor: int) -> Tensor:
+    """The network's velocity on the velocity grid, in its voxels; zero without a model."""
+    shape = velocity_shape(tuple(fixed.shape[2:]), factor)
+    if model is None:
+        return torch.zeros(1, 3, *shape, device=fixed.device)
+    velocity = model.network.to(fixed.device)(fixed, moving).velocity
+    return resize_displacement(velocity, shape)
+
+
+def _settings(options: Options) -> dict[str, object]:
+    """The options as plain values for the report."""
+    return {
+        "initial": options.initial if isinstance(options.initial, str) else "given",
+        "fixed_mask": options.fixed_mask.name if options.fixed_mask else "none",
+        "moving_mask": options.moving_mask.name if options.moving_mask else "none",
+        "brain": options.brain,
+        "prepare": asdict(options.prepare),
+        "refine": asdict(options.refine),
+    }
+
+
+def _notes(
+    options: Options, fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
+) -> tuple[str, ...]:
+    """What the user should know beyond the figures."""
+    notes = []
+    if options.model is None:
+        start = "the refinement started from zero velocity" if options.refine.iterations else "the map is linear only"
+        notes.append(f"No trained network was used: {start}.")
+    volumes_mm3 = [
+        float(mask.voxels.sum()) * abs(np.linalg.det(image.geometry.ras_from_ijk[:3, :3]))
+        for image, mask in ((fixed, fixed_foreground), (moving, moving_foreground))
+    ]
+    ratio = max(volumes_mm3) / min(volumes_mm3)
+    if ratio > 2:
+        notes.append(
+            f"The foregrounds differ {ratio:.1f}-fold in volume: if one shows a whole head and the other a brain alone, "
+            "use brain extraction or masks."
+        )
+    return tuple(notes)
+
+
+class _Clock:
+    """Seconds by step, in order, and a progress call at each step's start."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._progress(name, 0.0)
+        start = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[name] = time.perf_counter() - start
