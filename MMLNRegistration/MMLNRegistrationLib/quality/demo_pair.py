@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from ..errors import InputError
+from ..pipeline.field import deformation, forward_displacement, inverse_displacement, warp_volume
+from ..pipeline.prepare import velocity_shape
 from ..pipeline.volume import Volume, checked_image, checked_labels
-from ..spatial.geometry import Geometry, Matrix, kji_matrix, transform_points, translation_matrix
-from ..spatial.velocity import integrate
-from ..spatial.warp import identity_grid, resize_displacement, sample
+from ..spatial.geometry import Geometry, Matrix, transform_points, translation_matrix
 
 GREY, WHITE, FLUID = 1, 2, 3
 """Values in the tissue label maps; 0 is outside the brain."""
@@ -32,9 +32,9 @@ VELOCITY_SMOOTHNESS_MM = 45.0
 """The deformation: a random stationary velocity whose components have this root mean square on the template's grid.
 Waves whose half length is this long have exp(-1/2) of the full amplitude, shorter ones less."""
 
-VELOCITY_GRID_VOXELS = 2
-"""The velocity lives on a grid this many template voxels apart. exp(v) and exp(-v) then undo each other to 0.02 mm
-(median inside the brain, 0.12 mm at worst), which is how exactly the map is known."""
+VELOCITY_FACTOR = 2
+"""The velocity lives on a grid with voxels this many times the template's. exp(v) and exp(-v) then undo each other to
+0.02 mm (median inside the brain, 0.2 mm at worst), which is how exactly the map is known."""
 
 MOVING_SPACING_MM = (1.2, 1.0, 1.4)
 MOVING_AXES_RAS = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
@@ -81,12 +81,11 @@ class DemoPair:
 
 
 class _Template(NamedTuple):
-    """The template on one grid; tensors (1, 1, K, J, I), all between 0 and 1."""
+    """The template's brain and its tissue probabilities, all between 0 and 1, on one grid."""
 
-    t1: Tensor
-    grey: Tensor
-    white: Tensor
-    geometry: Geometry
+    t1: Volume
+    grey: Volume
+    white: Volume
 
 
 def make_demo_pair(seed: int = 0, coarsening: int = 1) -> DemoPair:
@@ -99,43 +98,30 @@ def make_demo_pair(seed: int = 0, coarsening: int = 1) -> DemoPair:
     """
     rng = np.random.default_rng(seed)
     template = _load_template(coarsening)
-    geometry = template.geometry
-    rigid = _rotation_about(geometry.centre_ras, ROTATION_AXIS_RAS, ROTATION_DEGREES)
-    moving_ras_from_fixed_ras = translation_matrix(np.array(SHIFT_RAS_MM)) @ rigid
+    geometry = template.t1.geometry
+    rotation = _rotation_about(geometry.centre_ras, ROTATION_AXIS_RAS, ROTATION_DEGREES)
+    moving_ras_from_fixed_ras = translation_matrix(np.array(SHIFT_RAS_MM)) @ rotation
+    moving_geometry = _moving_geometry(template.t1, moving_ras_from_fixed_ras, coarsening)
 
-    forward_voxels, inverse_voxels = _random_deformation(rng, geometry)
-    fixed_grid = identity_grid(geometry.shape_kji)
-    deformed_ras = _apply_affine(moving_ras_from_fixed_ras @ geometry.ras_from_ijk, fixed_grid + forward_voxels)
-    true_displacement_mm = deformed_ras - _apply_affine(geometry.ras_from_ijk, fixed_grid)
-
-    moving_geometry = _moving_geometry(template, moving_ras_from_fixed_ras, coarsening)
-    template_ijk_from_moving_ijk = (
-        geometry.ijk_from_ras @ np.linalg.inv(moving_ras_from_fixed_ras) @ moving_geometry.ras_from_ijk
-    )
-    # Where in the template each voxel of the second scan comes from: the rigid motion undone, then the deformation.
-    rigid_kji = _apply_affine(template_ijk_from_moving_ijk, identity_grid(moving_geometry.shape_kji)).flip(1)
-    source_kji = rigid_kji + sample(inverse_voxels, rigid_kji, outside_zero=True)
-    t1, grey, white = (
-        sample(image, source_kji, outside_zero=True) for image in (template.t1, template.grey, template.white)
-    )
+    # M(y) = F(exp(-v)(rigid^-1(y))), so that M(rigid(exp(v)(x))) = F(x).
+    velocity = _random_velocity(rng, geometry)
+    forward_mm = forward_displacement(geometry, deformation(velocity, geometry), moving_ras_from_fixed_ras)
+    backward_mm = inverse_displacement(moving_geometry, deformation(-velocity, geometry), moving_ras_from_fixed_ras)
+    deformed = _Template(*(warp_volume(part, backward_mm, moving_geometry) for part in template))
 
     return DemoPair(
-        fixed=checked_image(template.t1[0, 0].numpy() * INTENSITY_SCALE, geometry, "MNI152 template"),
-        moving=checked_image(_second_scan(rng, t1, moving_geometry), moving_geometry, "deformed template"),
-        fixed_tissues=checked_labels(
-            _tissue_labels(template.t1, template.grey, template.white), geometry, "tissues of the template"
-        ),
-        moving_tissues=checked_labels(
-            _tissue_labels(t1, grey, white), moving_geometry, "tissues of the deformed template"
-        ),
-        brain=(template.t1[0, 0] > 0).numpy(),
-        true_displacement_mm=true_displacement_mm[0].permute(1, 2, 3, 0).contiguous().numpy(),
+        fixed=checked_image(template.t1.array_kji * INTENSITY_SCALE, geometry, "MNI152 template"),
+        moving=checked_image(_second_scan(rng, deformed.t1), moving_geometry, "deformed template"),
+        fixed_tissues=_tissue_labels(template, "tissues of the template"),
+        moving_tissues=_tissue_labels(deformed, "tissues of the deformed template"),
+        brain=template.t1.array_kji > 0,
+        true_displacement_mm=forward_mm,
         moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
     )
 
 
 def _load_template(coarsening: int) -> _Template:
-    """The brain of the MNI152 template and its tissue probabilities, from the files that nilearn ships."""
+    """The MNI152 template from the files that nilearn ships, averaged over blocks of coarsening^3 voxels."""
     nilearn = find_spec("nilearn")
     if nilearn is None or nilearn.origin is None:
         raise InputError(
@@ -145,35 +131,28 @@ def _load_template(coarsening: int) -> _Template:
     import nibabel  # after the check, so that a bare installation gets the sentence above
 
     folder = Path(nilearn.origin).parent / "datasets" / "data"
-    missing = [name for name in _TEMPLATE_FILES.values() if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"The installed nilearn does not carry {missing[0]}; install nilearn 0.14.")
-    images = {part: nibabel.load(folder / name) for part, name in _TEMPLATE_FILES.items()}
-    pooled = {
-        part: avg_pool3d(torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32).T.copy())[None, None], coarsening)
-        for part, image in images.items()
-    }
     # The centre of the first block of voxels is the new first voxel.
     block_ijk = np.diag([coarsening, coarsening, coarsening, 1.0])
     block_ijk[:3, 3] = (coarsening - 1) / 2
-    shape_kji = pooled["t1"].shape[2:]
-    geometry = Geometry((shape_kji[0], shape_kji[1], shape_kji[2]), images["t1"].affine @ block_ijk)
-    return _Template(pooled["t1"] / 255, pooled["grey"] / 255, pooled["white"] / 255, geometry)
+    parts = []
+    for part, file_name in _TEMPLATE_FILES.items():
+        if not (folder / file_name).is_file():
+            raise InputError(f"The installed nilearn does not carry {file_name}; install nilearn 0.14.")
+        image = nibabel.load(folder / file_name)
+        array_kji = np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0) / 255
+        pooled = avg_pool3d(torch.from_numpy(array_kji)[None, None], coarsening)[0, 0].numpy()
+        parts.append(Volume(pooled, Geometry(pooled.shape, image.affine @ block_ijk), part))
+    return _Template(*parts)
 
 
-def _random_deformation(rng: np.random.Generator, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """Displacements (1, 3, K, J, I) in voxels of exp(v) and of its inverse exp(-v), zero on the grid's border."""
-    coarse_shape = tuple(int(np.ceil((size - 1) / VELOCITY_GRID_VOXELS)) + 1 for size in geometry.shape_kji)
+def _random_velocity(rng: np.random.Generator, geometry: Geometry) -> Tensor:
+    """(1, 3, k, j, i) a smooth velocity on the corner-aligned velocity grid, in its voxels, zero on its border."""
+    shape_kji = velocity_shape(geometry.shape_kji, VELOCITY_FACTOR)
     extent_mm = _extent_mm(geometry)
-    velocity_mm = np.stack(
-        [_smooth_random_field(rng, coarse_shape, extent_mm, VELOCITY_SMOOTHNESS_MM) for _ in range(3)]
-    )
+    velocity_mm = np.stack([_smooth_random_field(rng, shape_kji, extent_mm, VELOCITY_SMOOTHNESS_MM) for _ in range(3)])
     velocity_mm *= VELOCITY_RMS_MM / np.sqrt(np.mean(velocity_mm**2))
-    coarse_spacing_mm = (extent_mm / (np.array(coarse_shape) - 1)).reshape(3, 1, 1, 1)
-    velocity_voxels = torch.from_numpy((velocity_mm / coarse_spacing_mm).astype(np.float32)).unsqueeze(0)
-    forward_voxels = resize_displacement(integrate(velocity_voxels), geometry.shape_kji)
-    inverse_voxels = resize_displacement(integrate(-velocity_voxels), geometry.shape_kji)
-    return forward_voxels, inverse_voxels
+    spacing_mm = (extent_mm / (np.array(shape_kji) - 1)).reshape(3, 1, 1, 1)
+    return torch.from_numpy((velocity_mm / spacing_mm).astype(np.float32)).unsqueeze(0)
 
 
 def _extent_mm(geometry: Geometry) -> NDArray[np.float64]:
@@ -195,13 +174,13 @@ def _smooth_random_field(
     return field
 
 
-def _moving_geometry(template: _Template, moving_ras_from_fixed_ras: Matrix, coarsening: int) -> Geometry:
+def _moving_geometry(t1: Volume, moving_ras_from_fixed_ras: Matrix, coarsening: int) -> Geometry:
     """A tilted sagittal grid around the misplaced head: MOVING_AXES_RAS, MOVING_SPACING_MM, MOVING_MARGIN_MM."""
     tilt = _rotation_about(np.zeros(3), MOVING_TILT_AXIS_RAS, MOVING_TILT_DEGREES)[:3, :3]
     directions_ras = tilt @ np.array(MOVING_AXES_RAS).T
     spacing_mm = np.array(MOVING_SPACING_MM) * coarsening
-    brain_ijk = np.argwhere(template.t1[0, 0].numpy() > 0)[:, ::-1].astype(np.float64)
-    brain_ras = transform_points(moving_ras_from_fixed_ras @ template.geometry.ras_from_ijk, brain_ijk)
+    brain_ijk = np.argwhere(t1.array_kji > 0)[:, ::-1].astype(np.float64)
+    brain_ras = transform_points(moving_ras_from_fixed_ras @ t1.geometry.ras_from_ijk, brain_ijk)
     along_axes_mm = brain_ras @ directions_ras
     lower_mm = along_axes_mm.min(axis=0) - MOVING_MARGIN_MM
     size_ijk = np.ceil((along_axes_mm.max(axis=0) + MOVING_MARGIN_MM - lower_mm) / spacing_mm).astype(int) + 1
@@ -211,23 +190,24 @@ def _moving_geometry(template: _Template, moving_ras_from_fixed_ras: Matrix, coa
     return Geometry((size_ijk[2], size_ijk[1], size_ijk[0]), ras_from_ijk)
 
 
-def _second_scan(rng: np.random.Generator, t1: Tensor, geometry: Geometry) -> NDArray[np.float64]:
+def _second_scan(rng: np.random.Generator, t1: Volume) -> NDArray[np.float64]:
     """(K, J, I) the same anatomy with another contrast, a bias field and Rician noise."""
-    bias = _smooth_random_field(rng, geometry.shape_kji, _extent_mm(geometry), BIAS_SMOOTHNESS_MM)
+    bias = _smooth_random_field(rng, t1.geometry.shape_kji, _extent_mm(t1.geometry), BIAS_SMOOTHNESS_MM)
     bias *= BIAS_LOG_AMPLITUDE / np.abs(bias).max()
-    signal = t1[0, 0].numpy() ** CONTRAST_GAMMA * np.exp(bias)
-    real, imaginary = NOISE_SHARE * rng.standard_normal((2, *geometry.shape_kji))
+    signal = t1.array_kji**CONTRAST_GAMMA * np.exp(bias)
+    real, imaginary = NOISE_SHARE * rng.standard_normal((2, *signal.shape))
     return np.rint(INTENSITY_SCALE * np.hypot(signal + real, imaginary))
 
 
-def _tissue_labels(t1: Tensor, grey: Tensor, white: Tensor) -> NDArray[np.uint8]:
-    """(K, J, I) the likeliest tissue inside the brain; what is neither grey nor white matter is fluid."""
+def _tissue_labels(template: _Template, name: str) -> Volume:
+    """The likeliest tissue inside the brain; what is neither grey nor white matter is fluid."""
+    grey, white = template.grey.array_kji, template.white.array_kji
     fluid = 1 - grey - white
-    labels = torch.full(t1.shape, FLUID, dtype=torch.uint8)
+    labels = np.full(grey.shape, FLUID, dtype=np.uint8)
     labels[(grey > white) & (grey > fluid)] = GREY
     labels[(white >= grey) & (white > fluid)] = WHITE
-    labels[t1 <= 0] = 0
-    return labels[0, 0].numpy()
+    labels[template.t1.array_kji <= 0] = 0
+    return checked_labels(labels, template.t1.geometry, name)
 
 
 def _rotation_about(centre_ras: NDArray[np.float64], axis_ras: tuple[float, float, float], degrees: float) -> Matrix:
@@ -238,10 +218,3 @@ def _rotation_about(centre_ras: NDArray[np.float64], axis_ras: tuple[float, floa
     rotation = np.eye(4)
     rotation[:3, :3] += np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     return translation_matrix(centre_ras) @ rotation @ translation_matrix(-centre_ras)
-
-
-def _apply_affine(to_from_ijk: Matrix, coordinates_kji: Tensor) -> Tensor:
-    """(1, 3, *shape) affine image, channels x, y, z or i, j, k, of voxel coordinates with channels k, j, i."""
-    matrix = torch.from_numpy(kji_matrix(to_from_ijk)).float()
-    moved = torch.einsum("ab,nbkji->nakji", matrix[:3, :3], coordinates_kji) + matrix[:3, 3].view(1, 3, 1, 1, 1)
-    return moved.flip(1)
