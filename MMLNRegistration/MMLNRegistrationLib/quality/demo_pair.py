@@ -34,7 +34,7 @@ Waves whose half length is this long have exp(-1/2) of the full amplitude, short
 
 VELOCITY_FACTOR = 2
 """The velocity lives on a grid with voxels this many times the template's. exp(v) and exp(-v) then undo each other to
-0.02 mm (median inside the brain, 0.2 mm at worst), which is how exactly the map is known."""
+0.01 mm (median inside the brain, 0.07 mm at worst), which is how exactly the map is known."""
 
 MOVING_SPACING_MM = (1.2, 1.0, 1.4)
 MOVING_AXES_RAS = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
