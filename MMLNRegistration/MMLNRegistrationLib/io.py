@@ -47,6 +47,11 @@ def read_labels(path: str | Path) -> Volume:
     return checked_labels(array_kji, geometry, Path(path).name)
 
 
+def read_geometry(path: str | Path) -> Geometry:
+    """The grid of a volume file or DICOM folder, see read_image."""
+    return _read(Path(path))[1]
+
+
 def write_volume(volume: Volume, path: str | Path) -> None:
     """Write a volume in the format that the name's ending says, whole or not at all."""
     path = Path(path)
@@ -63,11 +68,9 @@ def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry
 
     Read by Slicer (as a from-parent transform), SimpleITK and ANTs alike.
     """
-    vectors_lps = np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0)
-    image = sitk.GetImageFromArray(vectors_lps, isVector=True)
-    _set_geometry(image, geometry)
+    transform = displacement_transform(displacement_mm, geometry)
     with _replacing(Path(path)) as temporary:
-        sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(temporary))
+        sitk.WriteTransform(transform, str(temporary))
 
 
 def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:

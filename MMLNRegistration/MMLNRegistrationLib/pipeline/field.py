@@ -45,6 +45,13 @@ def forward_displacement(geometry: Geometry, deform: Deformation, moving_ras_fro
     return _displacement_mm(geometry, deform, net_ijk_from_ijk, moving_ras_from_net_ijk)
 
 
+def linear_displacement(geometry: Geometry, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float32]:
+    """(K, J, I, 3) in mm RAS of the linear map alone, on a grid in fixed space."""
+    points_ras = geometry.points_ras()
+    displacement_mm = transform_points(moving_ras_from_fixed_ras, points_ras) - points_ras
+    return displacement_mm.reshape(*geometry.shape_kji, 3).astype(np.float32)
+
+
 def inverse_displacement(geometry: Geometry, inverse: Deformation, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float32]:
     """(K, J, I, 3) in mm RAS on a grid in moving space: back to fixed space. inverse is deformation(-velocity)."""
     net_ijk_from_ijk = inverse.net.ijk_from_ras @ np.linalg.inv(moving_ras_from_fixed_ras) @ geometry.ras_from_ijk

@@ -69,6 +69,11 @@ class Geometry:
         corners_ijk = np.stack(np.meshgrid(*[(0, last) for last in last_ijk], indexing="ij"), axis=-1).reshape(-1, 3)
         return transform_points(self.ras_from_ijk, corners_ijk)
 
+    def points_ras(self) -> NDArray[np.float64]:
+        """(K * J * I, 3) world positions of all voxel centres, in array order, mm."""
+        index_ijk = np.stack(np.meshgrid(*map(np.arange, self.shape_kji), indexing="ij")[::-1], axis=-1)
+        return transform_points(self.ras_from_ijk, index_ijk.reshape(-1, 3))
+
     def matches(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same voxels at the same places (corner centres within tolerance_mm)."""
         return self.shape_kji == other.shape_kji and bool(

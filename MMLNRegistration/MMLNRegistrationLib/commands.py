@@ -1,0 +1,172 @@
+"""What each command of the command line does: read, call the pipeline, write. One function per command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from . import io
+from .console import ConsoleProgress
+from .doctor import findings
+from .errors import InputError, RegistrationError
+from .model.checkpoint import load_checkpoint
+from .model.registry import available_models, find_model
+from .outputs import output_folder, write_registration
+from .pipeline.propagate import carry_labels
+from .pipeline.refine import RefineConfig
+from .pipeline.registration import Options, register as register_volumes
+from .pipeline.result import Registration
+from .pipeline.summary import jacobian_summary
+from .pipeline.volume import Volume
+from .quality import evaluate as evaluation
+from .spatial.geometry import Geometry
+from .spatial.inverse import invert_points
+
+
+def register(arguments: argparse.Namespace) -> None:
+    """mmln register FIXED MOVING --output DIR."""
+    options = _options(arguments)
+    fixed, moving = io.read_image(arguments.fixed), io.read_image(arguments.moving)
+    masks = {
+        name: io.read_labels(path) if path else None
+        for name, path in (("fixed_mask", arguments.fixed_mask), ("moving_mask", arguments.moving_mask))
+    }
+    labels = io.read_labels(arguments.moving_labels) if arguments.moving_labels else None
+    with output_folder(arguments.output, arguments.overwrite) as folder:
+        registration = _run(fixed, moving, replace(options, **masks))
+        write_registration(registration, folder, carry_labels(registration, labels) if labels else None)
+    _print_verdict(registration, arguments.output)
+
+
+def propagate(arguments: argparse.Namespace) -> None:
+    """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR."""
+    image_path, separator, labels_path = arguments.atlas.partition("=")
+    if not (image_path and separator and labels_path):
+        raise InputError(f"--atlas {arguments.atlas} is not IMAGE=LABELS; give the atlas image and its label map.")
+    options = _options(arguments)
+    subject, atlas, labels = io.read_image(arguments.subject), io.read_image(image_path), io.read_labels(labels_path)
+    with output_folder(arguments.output, arguments.overwrite) as folder:
+        registration = _run(subject, atlas, options)
+        write_registration(registration, folder, carry_labels(registration, labels))
+    _print_verdict(registration, arguments.output)
+
+
+def apply(arguments: argparse.Namespace) -> None:
+    """mmln apply TRANSFORM INPUT --reference FILE --output FILE."""
+    image = io.read_labels(arguments.input) if arguments.labels else io.read_image(arguments.input)
+    reference = io.read_geometry(arguments.reference)
+    transform = io.read_transform(arguments.transform)
+    if arguments.inverse:
+        transform = _inverse(transform, arguments.transform, reference)
+    io.write_volume(io.resample(image, transform, reference, nearest=arguments.labels), arguments.output)
+
+
+def jacobian(arguments: argparse.Namespace) -> None:
+    """mmln jacobian TRANSFORM --output FILE."""
+    displacement_mm, geometry = io.read_displacement(arguments.transform)
+    summary = jacobian_summary(displacement_mm, geometry, np.ones(geometry.shape_kji, dtype=bool))
+    io.write_volume(Volume(summary.determinant, geometry, "jacobian"), arguments.output)
+    folding = summary.folding
+    print(
+        f"Determinant {folding.jacobian_min:.3f} to {folding.jacobian_max:.3f}; "
+        f"{folding.folded_voxels} folded voxels ({folding.folded_percent:.4f} %, strict test)."
+    )
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """mmln evaluate CASES.csv --output DIR."""
+    cases = evaluation.read_cases(arguments.cases)
+    structures = evaluation.read_structures(arguments.structures) if arguments.structures else None
+    options = _options(arguments)
+
+    def register_case(case: evaluation.Case) -> tuple[Registration, Volume, Volume]:
+        fixed_labels, moving_labels = io.read_labels(case.fixed_labels), io.read_labels(case.moving_labels)
+        registration = _run(io.read_image(case.fixed), io.read_image(case.moving), options, f"{case.fixed.name} ")
+        return registration, fixed_labels, moving_labels
+
+    with output_folder(arguments.output, arguments.overwrite) as folder:
+        scores = evaluation.evaluate(cases, register_case, structures, folder)
+    for entry in scores:
+        print(
+            f"{entry.fixed} <- {entry.moving}: Dice coarse {entry.coarse_dice_initial:.3f} -> {entry.coarse_dice:.3f}, "
+            f"fine {entry.fine_dice_initial:.3f} -> {entry.fine_dice:.3f}, folded {entry.folded_voxels}, "
+            f"inverse {entry.inverse_median_mm:.4f} mm, {entry.seconds:.1f} s"
+        )
+    mean = evaluation.means(scores)
+    print(f"Mean of {len(scores)}: Dice coarse {mean['coarse_dice']:.3f}, fine {mean['fine_dice']:.3f}; {arguments.output}")
+
+
+def models(arguments: argparse.Namespace) -> None:
+    """mmln models."""
+    entries = available_models()
+    for entry in entries:
+        print(f"{entry.card.name}: {entry.card.description}\n  learnt from: {entry.card.training_data}")
+    if not entries:
+        print("No trained network comes with this version: registration optimises each pair from zero.")
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """mmln doctor."""
+    lines = findings()
+    for line in lines:
+        print(f"{'ok ' if line.works else 'NO ' if line.required else '-  '} {line.name}: {line.detail}")
+    broken = [line.name for line in lines if line.required and not line.works]
+    if broken:
+        raise RegistrationError(f"Nothing can be registered before this works: {', '.join(broken)}.")
+    print("Ready to register.")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    """The options shared by all commands that register; also sets how many threads are used."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(arguments.threads)
+    refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
+    initial = arguments.initial
+    return Options(
+        model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
+        initial=initial if initial in ("affine", "rigid", "identity") else io.read_linear(initial),
+        brain=arguments.brain,
+        device=arguments.device,
+        refine=refine,
+    )
+
+
+def _run(fixed: Volume, moving: Volume, options: Options, prefix: str = "") -> Registration:
+    progress = ConsoleProgress(prefix)
+    try:
+        return register_volumes(fixed, moving, options, progress)
+    finally:
+        progress.close()
+
+
+def _print_verdict(registration: Registration, folder: Path) -> None:
+    before, after = registration.similarity_before.correlation, registration.similarity_after.correlation
+    print(
+        f"Similarity {before:.3f} -> {after:.3f}, {registration.folding.folded_voxels} folded voxels, "
+        f"{sum(registration.seconds.values()):.1f} s on {registration.device}."
+    )
+    for note in registration.notes:
+        print(f"Note: {note}")
+    print(f"Results: {folder}")
+
+
+def _inverse(transform: sitk.Transform, path: Path, reference: Geometry) -> sitk.Transform:
+    """The inverse as a displacement field on the reference grid; points with no way back look far outside."""
+    if transform.IsLinear():
+        try:
+            return transform.GetInverse()
+        except RuntimeError as error:
+            raise InputError(f"{path.name} cannot be inverted.") from error
+    displacement_mm, geometry = io.read_displacement(path)
+    points_ras = reference.points_ras()
+    source_ras, found = invert_points(points_ras, displacement_mm, geometry)
+    source_ras[~found] = 1e6
+    inverse_mm = (source_ras - points_ras).reshape(*reference.shape_kji, 3)
+    return io.displacement_transform(inverse_mm, reference)
