@@ -33,7 +33,7 @@ demo: $(DEMO_READY)
 	elif [ -n "$(FIXED)$(MOVING)" ]; then \
 		echo "Give both files: make demo FIXED=a.nii.gz MOVING=b.nii.gz" >&2; exit 2; \
 	else \
-		$(BIN)/mmln demo --output "$(OUTPUT)"; \
+		$(BIN)/mmln demo --output "$(OUTPUT)" --overwrite; \
 	fi
 	@echo "The results lie in $(OUTPUT)/; open $(OUTPUT)/report.html in a browser, or $(OUTPUT)/scene.mrb in 3D Slicer."
 

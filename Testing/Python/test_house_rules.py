@@ -21,6 +21,7 @@ LAYERS = (
     {"training", "quality"},
     {"outputs"},
     {"backend"},
+    {"commands", "console", "doctor"},
     {"cli"},
     {"__main__"},
 )
