@@ -102,7 +102,7 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
         seconds=clock.seconds,
         device=device_label(device),
-        model=options.model.card.name if options.model else "none",
+        model=options.model.card.name if options.model else "none: started from zero velocity",
         similarity_before=similarity(fixed_net, moving_before, inside),
         similarity_initial=similarity(fixed_net, moving_net, inside),
         similarity_after=similarity(fixed_net, moving_after, inside),
@@ -110,7 +110,7 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         repair=unfolded.repair,
         peak_memory_bytes=peak_memory_bytes(device),
         settings=_settings(options),
-        notes=initial.notes + _notes(options, fixed, fixed_foreground, moving, moving_foreground),
+        notes=initial.notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
 
 
@@ -160,24 +160,20 @@ def _settings(options: Options) -> dict[str, object]:
 
 
 def _notes(
-    options: Options, fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
+    fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
 ) -> tuple[str, ...]:
     """What the user should know beyond the figures."""
-    notes = []
-    if options.model is None:
-        start = "the refinement started from zero velocity" if options.refine.iterations else "the map is linear only"
-        notes.append(f"No trained network was used: {start}.")
     volumes_mm3 = [
         float(mask.voxels.sum()) * abs(np.linalg.det(image.geometry.ras_from_ijk[:3, :3]))
         for image, mask in ((fixed, fixed_foreground), (moving, moving_foreground))
     ]
     ratio = max(volumes_mm3) / min(volumes_mm3)
-    if ratio > 2:
-        notes.append(
-            f"The foregrounds differ {ratio:.1f}-fold in volume: if one shows a whole head and the other a brain alone, "
-            "use brain extraction or masks."
-        )
-    return tuple(notes)
+    if ratio < 2:
+        return ()
+    return (
+        f"The foregrounds differ {ratio:.1f}-fold in volume: if one shows a whole head and the other a brain alone, "
+        "use brain extraction or masks.",
+    )
 
 
 class _Clock:

@@ -63,13 +63,14 @@ def agreement(figures: Figures) -> str:
         ticks,
         "Colour scale of the difference, in per cent of the grey range.",
     )
+    count = len(figures.stages)
     content = (
         f'<figure><div class="tiles trio">{checks}</div><figcaption>Squares of the fixed and the warped moving image '
         "in turn. Look at the borders between squares: edges should continue from one into the next.</figcaption>"
-        f'</figure><figure class="beside"><div class="tiles wall across-{len(figures.stages)}">{differences}</div><div>'
-        f'<div class="scale">{bar}</div><figcaption>Absolute difference of brightness, in per cent of the grey range: '
-        "the darker the better. Bright rims mark borders that do not meet. It says something only where both images "
-        "have the same contrast.</figcaption></div></figure>"
+        f'</figure><figure class="beside stages-{count}"><div class="tiles wall across-{count}">{differences}</div>'
+        f'<div><div class="scale">{bar}</div><figcaption>Absolute difference of brightness, in per cent of the grey '
+        "range: the darker the better. Bright rims mark borders that do not meet. It says something only where both "
+        "images have the same contrast.</figcaption></div></figure>"
     )
     return _section("agreement", "Agreement", "Where fixed and warped moving image still differ.", content)
 
