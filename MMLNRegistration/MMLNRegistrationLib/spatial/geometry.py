@@ -45,7 +45,7 @@ class Geometry:
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
         """(3,) distance between neighbouring voxel centres along i, j, k."""
-        return np.sqrt((self.ras_from_ijk[:3, :3] ** 2).sum(axis=0))
+        return np.asarray(np.linalg.norm(self.ras_from_ijk[:3, :3], axis=0), dtype=np.float64)
 
     @property
     def direction_ras(self) -> NDArray[np.float64]:
@@ -83,7 +83,7 @@ class Geometry:
 
 def transform_points(to_from: Matrix, points: NDArray[np.number]) -> NDArray[np.float64]:
     """Apply a 4x4 affine to points (..., 3)."""
-    return points @ to_from[:3, :3].T + to_from[:3, 3]
+    return np.asarray(points, dtype=np.float64) @ to_from[:3, :3].T + to_from[:3, 3]
 
 
 def translation_matrix(offset: NDArray[np.floating]) -> Matrix:
