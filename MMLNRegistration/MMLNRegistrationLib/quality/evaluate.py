@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..pipeline.field import deformation, inverse_points, linear_displacement, warp_labels
+from ..pipeline.field import inverse_deformation, inverse_points, linear_displacement, warp_labels
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
@@ -128,11 +128,11 @@ def score(registration: Registration, fixed_labels: Volume, moving_labels: Volum
 
 
 def inverse_errors_mm(registration: Registration) -> Errors:
-    """|inverse(x + u(x)) - x| over the foreground, the inverse being exp(-v) after the inverse linear map."""
+    """|inverse(x + u(x)) - x| over the foreground, the inverse being inverse_deformation after the inverse linear map."""
     fixed = registration.fixed.geometry
     points_ras = voxel_points_ras(fixed, registration.foreground)
     mapped_ras = points_ras + registration.displacement_mm[registration.foreground]
-    inverse = deformation(-torch.from_numpy(registration.velocity_voxels)[None], registration.net_geometry)
+    inverse = inverse_deformation(torch.from_numpy(registration.velocity_voxels)[None], registration.net_geometry)
     returned_ras = inverse_points(mapped_ras, inverse, registration.moving_ras_from_fixed_ras)
     return errors(np.linalg.norm(returned_ras - points_ras, axis=1))
 
