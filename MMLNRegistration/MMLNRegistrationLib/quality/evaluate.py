@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..pipeline.field import inverse_deformation, inverse_points, linear_displacement, warp_labels
+from ..pipeline.field import inverse_points, linear_displacement, warp_labels
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
@@ -128,12 +128,13 @@ def score(registration: Registration, fixed_labels: Volume, moving_labels: Volum
 
 
 def inverse_errors_mm(registration: Registration) -> Errors:
-    """|inverse(x + u(x)) - x| over the foreground, the inverse being inverse_deformation after the inverse linear map."""
+    """|inverse(x + u(x)) - x| over the foreground, the inverse by pipeline.field.inverse_points."""
     fixed = registration.fixed.geometry
     points_ras = voxel_points_ras(fixed, registration.foreground)
     mapped_ras = points_ras + registration.displacement_mm[registration.foreground]
-    inverse = inverse_deformation(torch.from_numpy(registration.velocity_voxels)[None], registration.net_geometry)
-    returned_ras = inverse_points(mapped_ras, inverse, registration.moving_ras_from_fixed_ras)
+    velocity = torch.from_numpy(registration.velocity_voxels)[None]
+    linear = registration.moving_ras_from_fixed_ras
+    returned_ras = inverse_points(mapped_ras, velocity, registration.net_geometry, linear)
     return errors(np.linalg.norm(returned_ras - points_ras, axis=1))
 
 
