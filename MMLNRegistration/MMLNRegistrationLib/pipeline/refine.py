@@ -46,8 +46,8 @@ class RefineConfig:
     """One of SIMILARITIES, at the end of this file."""
     step_voxels: float = 0.3
     """Largest change of the velocity per iteration where the force is steady, in voxels of its grid."""
-    force_sigma_voxels: float = 1.0
-    velocity_sigma_voxels: float = 0.7
+    force_sigma_voxels: float = 1.5
+    velocity_sigma_voxels: float = 1.0
     integration_steps: int = 4
     """Squarings while optimising; the delivered field uses spatial.velocity.INTEGRATION_STEPS."""
     taper_voxels: int = 3
