@@ -51,7 +51,7 @@ clean:
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "Python 3.10 or newer is needed; name one with PYTHON=..., such as make demo PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv "$(VENV)"
+	$(PYTHON) -m venv "$(VENV)" || { rm -f "$@"; exit 1; }
 
 $(DEMO_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); the first time this takes some minutes."
