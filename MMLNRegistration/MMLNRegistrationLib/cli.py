@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("moving", type=Path, metavar="MOVING")
     _add_output_folder(register)
     _add_registration_options(register)
-    register.add_argument("--fixed-mask", type=Path, metavar="FILE", help="what to register in FIXED; the rest is ignored")
+    register.add_argument(
+        "--fixed-mask", type=Path, metavar="FILE", help="what to register in FIXED; the rest is ignored"
+    )
     register.add_argument("--moving-mask", type=Path, metavar="FILE")
     register.add_argument("--moving-labels", type=Path, metavar="FILE", help="label map of MOVING to carry to FIXED")
 
@@ -90,11 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_registration_options(propagate)
 
     evaluate = commands.add_parser("evaluate", help="register the pairs of a table and score them by their labels")
-    evaluate.add_argument("cases", type=Path, metavar="CASES.csv", help="columns fixed,moving,fixed_labels,moving_labels")
+    evaluate.add_argument(
+        "cases", type=Path, metavar="CASES.csv", help="columns fixed,moving,fixed_labels,moving_labels"
+    )
     _add_output_folder(evaluate)
     _add_registration_options(evaluate)
     evaluate.add_argument(
-        "--structures", type=Path, metavar="FILE", help="table label,structure,counts_for_fine_dice; default: every label"
+        "--structures",
+        type=Path,
+        metavar="FILE",
+        help="table label,structure,counts_for_fine_dice; default: every label",
     )
 
     demo = commands.add_parser("demo", help="register a made-up pair whose true field is known")
@@ -107,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
-    parser.add_argument("--output", type=Path, required=default is None, default=default, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--output", type=Path, required=default is None, default=default, metavar="DIR", help="for the results"
+    )
     parser.add_argument("--overwrite", action="store_true", help="write into DIR even if it is not empty")
 
 
@@ -116,7 +125,9 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"
     )
-    parser.add_argument("--brain", choices=("auto", "none"), default="none", help="auto: extract the brain of both first")
+    parser.add_argument(
+        "--brain", choices=("auto", "none"), default="none", help="auto: extract the brain of both first"
+    )
     parser.add_argument(
         "--refine", type=_count, metavar="N", help="iterations of instance optimisation at full resolution; 0 for none"
     )

@@ -46,7 +46,9 @@ def findings() -> list[Finding]:
         detail = importlib.metadata.version(package) if found else "not installed"
         lines.append(Finding(package, found, f"{detail} ({purpose})", False))
     names = [model.card.name for model in available_models()]
-    lines.append(Finding("models", bool(names), ", ".join(names) or "none bundled: registration starts from zero", False))
+    lines.append(
+        Finding("models", bool(names), ", ".join(names) or "none bundled: registration starts from zero", False)
+    )
     return lines
 
 
@@ -62,7 +64,9 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("GPU", False, "none that torch can use; the processor will be used", False)
     free, total = torch.cuda.mem_get_info()
-    return Finding("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free", False)
+    return Finding(
+        "GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free", False
+    )
 
 
 def _temporary_folder() -> Finding:

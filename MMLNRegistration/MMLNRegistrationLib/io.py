@@ -98,12 +98,16 @@ def read_transform(path: str | Path) -> sitk.Transform:
             with _quiet():
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
             if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
-                raise InputError(f"{path.name} is an image, but not a displacement field: it needs three values per voxel.")
+                raise InputError(
+                    f"{path.name} is an image, but not a displacement field: it needs three values per voxel."
+                )
             return sitk.DisplacementFieldTransform(image)
         with _quiet():
             transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5.") from error
+        raise InputError(
+            f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5."
+        ) from error
     if transform.GetDimension() != 3:
         raise InputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
     return transform
@@ -236,7 +240,9 @@ def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
     try:
         import nibabel
     except ImportError as error:
-        raise InputError(f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI.") from error
+        raise InputError(
+            f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI."
+        ) from error
     try:
         image = nibabel.freesurfer.mghformat.load(path)
         array_ijk = np.asarray(image.dataobj)
@@ -310,6 +316,8 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise InputError(f"{path} cannot be written{reason}; check the folder, its rights and the space left.") from error
+        raise InputError(
+            f"{path} cannot be written{reason}; check the folder, its rights and the space left."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,15 @@ from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .quality.report import report_html, report_json
 
-REGISTRATION_FILES = ("transform.h5", "warped.nii.gz", "jacobian.nii.gz", "labels.nii.gz", "report.json", "report.html", "scene.mrb")
+REGISTRATION_FILES = (
+    "transform.h5",
+    "warped.nii.gz",
+    "jacobian.nii.gz",
+    "labels.nii.gz",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
 
 
 @contextmanager
@@ -42,7 +50,9 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         for result in sorted(temporary.iterdir()):
             os.replace(result, absolute / result.name)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); check its rights and the space left.") from error
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); check its rights and the space left."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
