@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..spatial.geometry import Geometry, Matrix, transform_points
 from ..spatial.separable import resize_cubic
-from ..spatial.velocity import integrate
+from ..spatial.velocity import compose, integrate
 from ..spatial.warp import displacement_scale, identity_grid, sample
 from .prepare import points_on, sample_volume
 from .volume import Volume
@@ -38,6 +38,18 @@ def deformation(velocity: Tensor, net: Geometry) -> Deformation:
     return Deformation(resize_cubic(displacement, net.shape_kji) * scale, net)
 
 
+def inverse_deformation(velocity: Tensor, net: Geometry, corrections: int = 2) -> Deformation:
+    """exp(-v), then corrected by what is left when deformation(v) follows it.
+
+    Each correction, inverse <- inverse o (id + (id - forward o inverse)), squares the small error that sampling on
+    grids leaves in the two integrations.
+    """
+    forward, inverse = deformation(velocity, net).displacement_voxels, deformation(-velocity, net).displacement_voxels
+    for _ in range(corrections):
+        inverse = compose(inverse, -compose(forward, inverse))
+    return Deformation(inverse, net)
+
+
 def forward_displacement(geometry: Geometry, deform: Deformation, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float32]:
     """u (K, J, I, 3) in mm RAS on a grid in fixed space: x + u(x) = linear(deform(x)), a point of moving space."""
     net_ijk_from_ijk = deform.net.ijk_from_ras @ geometry.ras_from_ijk
@@ -53,13 +65,13 @@ def linear_displacement(geometry: Geometry, moving_ras_from_fixed_ras: Matrix) -
 
 
 def inverse_displacement(geometry: Geometry, inverse: Deformation, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float32]:
-    """(K, J, I, 3) in mm RAS on a grid in moving space: back to fixed space. inverse is deformation(-velocity)."""
+    """(K, J, I, 3) in mm RAS on a grid in moving space: back to fixed space. inverse is inverse_deformation(velocity)."""
     net_ijk_from_ijk = inverse.net.ijk_from_ras @ np.linalg.inv(moving_ras_from_fixed_ras) @ geometry.ras_from_ijk
     return _displacement_mm(geometry, inverse, net_ijk_from_ijk, inverse.net.ras_from_ijk)
 
 
 def inverse_points(points_ras: NDArray[np.floating], inverse: Deformation, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float64]:
-    """Points (N, 3) of moving space in fixed space, mm RAS. inverse is deformation(-velocity)."""
+    """Points (N, 3) of moving space in fixed space, mm RAS. inverse is inverse_deformation(velocity)."""
     net_ijk_from_ras = inverse.net.ijk_from_ras @ np.linalg.inv(moving_ras_from_fixed_ras)
     net_ijk = transform_points(net_ijk_from_ras, points_ras)
     coordinates = torch.from_numpy(net_ijk[:, ::-1].T.copy()).to(inverse.displacement_voxels)

@@ -55,7 +55,7 @@ class Geometry:
     @property
     def ijk_from_ras(self) -> Matrix:
         """Inverse of ras_from_ijk."""
-        return np.asarray(self.ras_from_ijk[:3, :3] / self.spacing_mm, dtype=np.float64)
+        return np.asarray(np.linalg.inv(self.ras_from_ijk), dtype=np.float64)
 
     @property
     def centre_ras(self) -> NDArray[np.float64]:
