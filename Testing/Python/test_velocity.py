@@ -51,16 +51,15 @@ def test_a_stretching_velocity_grows_exponentially() -> None:
     assert found == pytest.approx(8 * (math.exp(0.3) - 1), abs=0.01)
 
 
-@pytest.mark.parametrize("shape", [(24, 24, 24), (24, 28)])
-def test_the_flow_of_minus_v_leads_back(shape: tuple[int, ...]) -> None:
-    if len(shape) == 3:
-        velocity = smooth_velocity(shape, 2.5)
-    else:
-        velocity = smooth_velocity((*shape, 24), 2.5)[:, :2, :, :, 5]
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_flow_of_minus_v_leads_back(dimensions: int) -> None:
+    velocity = smooth_velocity((24, 28, 24), 2.5)
+    if dimensions == 2:
+        velocity = velocity[:, :2, :, :, 5]
     forth, back = integrate(velocity), integrate(-velocity)
     for round_trip in (compose(forth, back), compose(back, forth)):
         # What remains is the error of linear interpolation, seven squarings deep.
-        assert round_trip.abs().max() < 0.25
+        assert round_trip.abs().max() < 0.35
         assert round_trip.abs().mean() < 0.02
         assert 5 * round_trip.abs().mean() < compose(forth, -forth).abs().mean()
     assert forth.abs().max() > 1.8
