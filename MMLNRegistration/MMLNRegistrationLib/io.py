@@ -5,11 +5,9 @@ ITK and its files place voxels in LPS (x to the left, y to the back); everything
 
 from __future__ import annotations
 
-import gzip
 import os
 import sys
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .file_checks import check_dicom_series, check_nifti
 from .pipeline.volume import Volume, checked_image, checked_labels
 from .spatial.geometry import Geometry, Matrix
 
@@ -170,21 +169,26 @@ def _read(path: Path) -> tuple[NDArray, Geometry]:
         if path.name.lower().endswith(_FREESURFER_SUFFIXES):
             return _read_freesurfer(path)
     with _quiet():
-        image = _read_dicom(path) if path.is_dir() else _read_itk(path)
-    return sitk.GetArrayFromImage(image), _geometry(image, path)
+        return _read_dicom(path) if path.is_dir() else _read_itk(path)
 
 
-def _read_itk(path: Path) -> sitk.Image:
+def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        check_nifti(path)  # knows better what is wrong with one
+        if "orthonormal" in str(error):
+            raise InputError(
+                f"{path.name} has an unusable geometry: its voxel axes are sheared; resample it to a grid with right angles."
+            ) from error
         raise InputError(
             f"{path.name} cannot be read as a volume; give a NIfTI, NRRD, MHA or MGZ file or a DICOM folder."
         ) from error
     size = reader.GetSize()
-    if reader.GetNumberOfComponents() != 1:
+    is_complex = reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+    if reader.GetNumberOfComponents() != 1 and not is_complex:
         raise InputError(
             f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a scalar volume is needed."
         )
@@ -192,48 +196,36 @@ def _read_itk(path: Path) -> sitk.Image:
         raise InputError(f"{path.name} is {len(size)}D; a 3D volume is needed.")
     if any(n != 1 for n in size[3:]):
         raise InputError(f"{path.name} is {len(size)}D ({' x '.join(map(str, size))}); choose one 3D volume of it.")
-    _require_all_bytes(path, int(np.prod(size)) * sitk.Image([1] * 3, reader.GetPixelID()).GetSizeOfPixelComponent())
+    unusable = check_nifti(path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path.name} is damaged or cut off; copy or export it again.") from error
-    return image if len(size) == 3 else sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+    if len(size) > 3:
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+    array_kji = sitk.GetArrayFromImage(image)
+    if unusable is not None:
+        array_kji[unusable] = np.nan
+    return array_kji, _geometry(image, path)
 
 
-def _require_all_bytes(path: Path, voxel_bytes: int) -> None:
-    """ITK fills what is missing of a cut-off NIfTI file with zeros and says nothing: count the bytes first."""
-    name = path.name.lower()
-    if name.endswith(".nii"):
-        found = path.stat().st_size
-    elif name.endswith(".nii.gz"):
-        found = 0
-        try:
-            with gzip.open(path) as stream:
-                while block := stream.read(1 << 22):
-                    found += len(block)
-        except (EOFError, OSError, zlib.error):
-            found = 0
-    else:
-        return
-    if found < voxel_bytes:
-        raise InputError(f"{path.name} is damaged or cut off; copy or export it again.")
-
-
-def _read_dicom(folder: Path) -> sitk.Image:
+def _read_dicom(folder: Path) -> tuple[NDArray, Geometry]:
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
         raise InputError(f"The folder {folder} holds no DICOM series; give a volume file or a folder of DICOM slices.")
     if len(series) > 1:
         raise InputError(f"The folder {folder} holds {len(series)} DICOM series; give a folder with one.")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.SetFileNames(files)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"The DICOM series in {folder} is damaged or incomplete; export it again.") from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"The DICOM series in {folder} is in colour; a scalar volume is needed.")
-    return image
+    check_dicom_series(image, files, folder)
+    return sitk.GetArrayFromImage(image), _geometry(image, folder)
 
 
 def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:

@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"io"},
+    {"file_checks", "io"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
