@@ -19,7 +19,7 @@ from .errors import InputError, RegistrationError
 from .model.checkpoint import load_checkpoint
 from .model.registry import available_models, find_model
 from .outputs import output_folder, write_registration
-from .pipeline.propagate import carry_labels
+from .pipeline.propagate import carry_labels, require_labels_of
 from .pipeline.refine import RefineConfig
 from .pipeline.registration import Options, register as register_volumes
 from .pipeline.result import Registration
@@ -28,7 +28,7 @@ from .pipeline.volume import Volume
 from .quality import evaluate as evaluation
 from .quality.demo_errors import demo_errors
 from .quality.demo_pair import make_demo_pair
-from .spatial.geometry import Geometry
+from .spatial.geometry import Geometry, Matrix
 from .spatial.inverse import invert_points
 
 
@@ -41,6 +41,8 @@ def register(arguments: argparse.Namespace) -> None:
         for name, path in (("fixed_mask", arguments.fixed_mask), ("moving_mask", arguments.moving_mask))
     }
     labels = io.read_labels(arguments.moving_labels) if arguments.moving_labels else None
+    if labels:
+        require_labels_of(moving, labels)
     with output_folder(arguments.output, arguments.overwrite) as folder:
         registration = _run(fixed, moving, replace(options, **masks))
         write_registration(registration, folder, carry_labels(registration, labels) if labels else None)
@@ -54,6 +56,7 @@ def propagate(arguments: argparse.Namespace) -> None:
         raise InputError(f"--atlas {arguments.atlas} is not IMAGE=LABELS; give the atlas image and its label map.")
     options = _options(arguments)
     subject, atlas, labels = io.read_image(arguments.subject), io.read_image(image_path), io.read_labels(labels_path)
+    require_labels_of(atlas, labels)
     with output_folder(arguments.output, arguments.overwrite) as folder:
         registration = _run(subject, atlas, options)
         write_registration(registration, folder, carry_labels(registration, labels))
@@ -160,14 +163,21 @@ def _options(arguments: argparse.Namespace) -> Options:
         torch.set_num_threads(arguments.threads)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(arguments.threads)
     refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
-    initial = arguments.initial
     return Options(
         model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
-        initial=initial if initial in ("affine", "rigid", "identity") else io.read_linear(initial),
+        initial=_initial(arguments.initial),
         brain=arguments.brain,
         device=arguments.device,
         refine=refine,
     )
+
+
+def _initial(wish: str) -> str | Matrix:
+    if wish in ("affine", "rigid", "identity"):
+        return wish
+    if not Path(wish).exists():
+        raise InputError(f"--initial {wish} is no file, and none of affine, rigid, identity; give one of these.")
+    return io.read_linear(wish)
 
 
 def _run(fixed: Volume, moving: Volume, options: Options, prefix: str = "") -> Registration:

@@ -6,7 +6,9 @@ header has none, close the gap of a missing DICOM slice, and straighten the slic
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from .errors import InputError
 _NIFTI_SUFFIXES = (".nii", ".hdr", ".img")
 _NIFTI_MAGIC = (b"n+1\0", b"ni1\0")
 _HEADER_BYTES = 348
+_VOXELS_AT = 352
 _FLOAT_TYPES = {16: "f4", 64: "f8"}
 """NIfTI's codes of the types that know NaN, and numpy's names for them."""
 
@@ -74,6 +77,17 @@ def check_dicom_series(image: sitk.Image, files: Sequence[str], folder: Path) ->
                 f"The DICOM series in {folder} is no regular volume: a slice is missing or damaged, or the gantry was "
                 "tilted; export it again, or resample it first."
             )
+
+
+def check_written(path: Path, voxel_bytes: int) -> None:
+    """Raise OSError when a NIfTI file that ITK wrote lacks some of its voxels, as on a full disk."""
+    name, written = path.name.lower(), path.stat().st_size
+    if name.endswith(".gz") and written >= 4:
+        with path.open("rb") as file:
+            file.seek(-4, 2)
+            (written,) = struct.unpack("<I", file.read())  # the last word of a whole gzip stream, modulo 2**32
+    if name.endswith((".nii", ".nii.gz")) and written != (voxel_bytes + _VOXELS_AT) % 2**32:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _check_voxel_size(header: bytes, order: str, path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +16,24 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .file_checks import check_dicom_series, check_nifti
+from .file_checks import check_dicom_series, check_nifti, check_written
 from .pipeline.volume import Volume, checked_image, checked_labels
 from .spatial.geometry import Geometry, Matrix
+from .writing import replacing
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS from LPS, and LPS from RAS."""
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""What volumes can be written as."""
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+"""What volumes can be written as: each a single file."""
+
+_IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
+"""What of the names of a transform says that it is stored as an image."""
 
 _FREESURFER_SUFFIXES = (".mgz", ".mgh")
 _LINEAR_TOLERANCE_MM = 1e-3
+_OVERHEAD_BYTES = 1 << 16
+"""More than what headers and HDF5's tables add to the voxels."""
 
 
 def read_image(path: str | Path) -> Volume:
@@ -58,8 +63,9 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
     _set_geometry(image, volume.geometry)
-    with _replacing(path) as temporary:
+    with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, _quiet():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
+        check_written(temporary, volume.array_kji.nbytes)
 
 
 def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry, path: str | Path) -> None:
@@ -68,7 +74,8 @@ def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry
     Read by Slicer (as a from-parent transform), SimpleITK and ANTs alike.
     """
     transform = displacement_transform(displacement_mm, geometry)
-    with _replacing(Path(path)) as temporary:
+    size_bytes = 3 * np.float64().nbytes * int(np.prod(geometry.shape_kji))
+    with replacing(Path(path), size_bytes + _OVERHEAD_BYTES) as temporary, _quiet():
         sitk.WriteTransform(transform, str(temporary))
 
 
@@ -93,7 +100,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
     path = Path(path)
     _require_file(path)
     try:
-        if path.name.lower().endswith((*VOLUME_SUFFIXES, ".mgz")):
+        if path.name.lower().endswith(_IMAGE_SUFFIXES):
             with _quiet():
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
             if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
@@ -292,24 +299,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path with the same ending in the same folder, renamed to path at the end, removed on failure.
-
-    Raises InputError when the folder cannot be written to.
-    """
-    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
-    temporary = path.with_name(f".partial-{uuid.uuid4().hex}{suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise InputError(
-            f"{path} cannot be written{reason}; check the folder, its rights and the space left."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io"},
+    {"file_checks", "io", "writing"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

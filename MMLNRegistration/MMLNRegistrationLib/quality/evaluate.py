@@ -74,7 +74,7 @@ def read_cases(table: Path) -> list[Case]:
 def read_structures(table: Path) -> Structures:
     """Which labels form structures and which count alone, from columns label, structure, counts_for_fine_dice (yes)."""
     rows = _read_rows(table, ("label", "structure", "counts_for_fine_dice"))
-    if not all(row["label"].isdigit() for row in rows):
+    if not all(row["label"].isascii() and row["label"].isdigit() for row in rows):
         raise InputError(f"{table.name} has labels that are not whole numbers; correct the column label.")
     coarse = {int(row["label"]): row["structure"] for row in rows if row["structure"]}
     fine = tuple(int(row["label"]) for row in rows if row["counts_for_fine_dice"] == "yes")
