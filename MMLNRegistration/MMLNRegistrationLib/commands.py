@@ -92,8 +92,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
 
     def register_case(case: evaluation.Case) -> tuple[Registration, Volume, Volume]:
+        fixed, moving = io.read_image(case.fixed), io.read_image(case.moving)
         fixed_labels, moving_labels = io.read_labels(case.fixed_labels), io.read_labels(case.moving_labels)
-        registration = _run(io.read_image(case.fixed), io.read_image(case.moving), options, f"{case.fixed.name} ")
+        evaluation.require_labels(fixed, moving, fixed_labels, moving_labels, structures)
+        registration = _run(fixed, moving, options, f"{case.fixed.name} ")
         return registration, fixed_labels, moving_labels
 
     with output_folder(arguments.output, arguments.overwrite) as folder:

@@ -95,7 +95,7 @@ def _check_voxel_size(header: bytes, order: str, path: Path) -> None:
     spacing = np.array(struct.unpack_from(f"{order}3f", header, 80))
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         raise InputError(
-            f"{path.name} has an unusable geometry: a voxel size in its header is no positive number; correct the header."
+            f"{path.name} has an unusable geometry: a voxel size in its header is no positive number; correct it."
         )
     qform_code, sform_code = struct.unpack_from(f"{order}2h", header, 252)
     if sform_code > 0 and qform_code <= 0:
@@ -104,7 +104,7 @@ def _check_voxel_size(header: bytes, order: str, path: Path) -> None:
         if not np.isfinite(rows).all() or (np.abs(lengths / spacing - 1) > _SPACING_TOLERANCE).any():
             raise InputError(
                 f"{path.name} has an unusable geometry: its sform and the voxel sizes in its header contradict each other; "
-                "correct the header."
+                "correct it."
             )
 
 

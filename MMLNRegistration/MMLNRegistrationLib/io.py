@@ -88,6 +88,8 @@ def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
     field = _displacement_image(read_transform(path))
     if field is None:
         raise InputError(f"{path.name} holds no displacement field on a grid of its own; give one that does.")
+    if min(field.GetSize()) < 2:
+        raise InputError(f"{path.name} holds a field of a single slice; at least 2 voxels along each axis are needed.")
     displacement_mm = sitk.GetArrayFromImage(field) * (-1.0, -1.0, 1.0)
     return displacement_mm.astype(np.float32), _geometry(field, path)
 
@@ -95,27 +97,32 @@ def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
 def read_transform(path: str | Path) -> sitk.Transform:
     """Any 3D transform that ITK writes, or a displacement image (NRRD, NIfTI, MHA), as a SimpleITK transform in LPS.
 
-    Raises InputError when the file is missing, unreadable or not 3D.
+    Raises InputError when the file is missing, unreadable, not 3D or not finite.
     """
     path = Path(path)
     _require_file(path)
     try:
         if path.name.lower().endswith(_IMAGE_SUFFIXES):
             with _quiet():
+                unusable = check_nifti(path)
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
             if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
                 raise InputError(
                     f"{path.name} is an image, but not a displacement field: it needs three values per voxel."
                 )
-            return sitk.DisplacementFieldTransform(image)
-        with _quiet():
-            transform = sitk.ReadTransform(str(path))
+            transform = sitk.Transform(sitk.DisplacementFieldTransform(image))
+        else:
+            unusable = None
+            with _quiet():
+                transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(
             f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5."
         ) from error
     if transform.GetDimension() != 3:
         raise InputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
+    if unusable is not None or not _is_finite(transform):
+        raise InputError(f"{path.name} holds values that are not finite; make the transform again.")
     return transform
 
 
@@ -273,6 +280,15 @@ def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
     image.SetSpacing([float(mm) for mm in geometry.spacing_mm])
     image.SetOrigin([float(mm) for mm in lps_from_ijk[:3, 3]])
     image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
+
+
+def _is_finite(transform: sitk.Transform) -> bool:
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        return all(_is_finite(composite.GetNthTransform(n)) for n in range(composite.GetNumberOfTransforms()))
+    field = _displacement_image(transform)
+    values = transform.GetParameters() if field is None else sitk.GetArrayViewFromImage(field)
+    return bool(np.isfinite(values).all())
 
 
 def _displacement_image(transform: sitk.Transform) -> sitk.Image | None:

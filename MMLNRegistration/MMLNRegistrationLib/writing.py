@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -49,7 +50,10 @@ def parent_folders(path: Path) -> Iterator[None]:
     """Make the folders above path; those that were made and hold nothing at the end go again."""
     missing = [parent for parent in path.absolute().parents if not parent.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # mkdir's word for a file where a folder should be
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
         yield
     finally:
         for parent in missing:
