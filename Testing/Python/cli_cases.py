@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 SIZE, SPACING_MM = 26, 2.0
 """Voxels along each axis of the usual volume, and between them: a world of 52 mm."""
 
-STEPS = {"prepare", "initial", "network", "refine", "remove folding", "outputs"}
-"""The progress lines of a registration whose standard error is no terminal."""
+_STEPS = ("prepare", "initial", "network", "refine", "remove folding", "outputs")
 
 FAST = ("--initial", "identity", "--refine", "1")
 
@@ -109,6 +109,40 @@ def patched(path: Path, offset: int, content: bytes) -> Path:
     return path
 
 
+def linear(path: Path, matrix: np.ndarray, offset: tuple[float, ...] = (0, 0, 0)) -> Path:
+    transform = sitk.AffineTransform(len(matrix))
+    transform.SetMatrix(np.asarray(matrix, dtype=float).ravel().tolist())
+    transform.SetTranslation([float(mm) for mm in offset[: len(matrix)]])
+    sitk.WriteTransform(transform, str(path))
+    return path
+
+
+def field(path: Path, value: float = 0.0, size: tuple[int, ...] = (SIZE,) * 3, bent: bool = True) -> Path:
+    """A displacement field transform, or image, bent so that it is not linear; one vector is set to value."""
+    vectors = np.zeros((*size[::-1], 3))
+    if bent:
+        vectors[..., 0] = np.sin(np.arange(size[0]) / 3)
+    vectors[(0,) * 3] = value
+    image = sitk.GetImageFromArray(vectors, isVector=True)
+    image.CopyInformation(itk_image(np.zeros(size[::-1], np.uint8)))
+    if path.suffix == ".h5":
+        sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(path))
+    else:
+        sitk.WriteImage(image, str(path))
+    return path
+
+
+def elsewhere(to_world: np.ndarray = USUAL_GRID, mm: float = 1000.0) -> np.ndarray:
+    result = to_world.copy()
+    result[:3, 3] += mm
+    return result
+
+
+def text(path: Path, content: str = "not what is needed\n") -> Path:
+    path.write_text(content)
+    return path
+
+
 def cut(path: Path, share: float) -> Path:
     """Cut a file to a share of its length."""
     data = path.read_bytes()
@@ -164,6 +198,11 @@ def resampled(moving: Path, transform: sitk.Transform, reference: Path, nearest:
     )
 
 
+def is_progress(line: str) -> bool:
+    """Whether a line of the standard error is one of a registration at work: the step, after the case's name."""
+    return line in _STEPS or line.endswith(tuple(f".nii.gz {step}" for step in _STEPS))
+
+
 def one_sentence(complaints: list[str]) -> str:
     """The only complaint, which must be one clear sentence of the command."""
     assert len(complaints) == 1, complaints
@@ -173,3 +212,15 @@ def one_sentence(complaints: list[str]) -> str:
     assert len(line) < 600, line
     assert "Traceback" not in line, line
     return line
+
+
+def refused(run: Run, arguments: list[object], words: str, folder: Path) -> None:
+    """Run a command that must end with exit code 2 and one sentence holding words, leaving folder as it was."""
+    before, links = tree(folder), sorted(os.listdir(folder))
+    outcome = run(*arguments)
+    sentence = one_sentence(outcome.complaints)
+    assert words in sentence
+    assert outcome.code == 2
+    assert outcome.stdout == ""
+    assert tree(folder) == before
+    assert sorted(os.listdir(folder)) == links

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from cli_cases import FAST, STEPS, Outcome, Pair, Run, brain, tissues, write
+from cli_cases import FAST, Outcome, Pair, Run, brain, is_progress, tissues, write
 from MMLNRegistrationLib.cli import main
 
 
@@ -27,7 +27,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
         except SystemExit as ending:
             code = int(ending.code or 0)
         captured = capfd.readouterr()
-        return Outcome(code, captured.out, [line for line in captured.err.splitlines() if line not in STEPS])
+        return Outcome(code, captured.out, [line for line in captured.err.splitlines() if not is_progress(line)])
 
     yield command
     signal.signal(signal.SIGTERM, terminate)
