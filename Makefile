@@ -2,7 +2,7 @@
 #
 #   make demo                                   the bundled example
 #   make demo FIXED=a.nii.gz MOVING=b.nii.gz    your own two brains
-#   make test | make lint | make clean
+#   make test | make lint | make format | make clean
 #
 # Settings: PYTHON (the interpreter that makes the environment), VENV (where it goes), OUTPUT (where the demo
 # writes), PIP_ARGS. On Linux the registry's torch carries CUDA; without a GPU save the download with
@@ -25,6 +25,7 @@ help:
 	@echo "make demo   register the bundled example, or FIXED=... MOVING=..., into $(OUTPUT)/"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
+	@echo "make format bring the code into style"
 	@echo "make clean  remove $(VENV)"
 
 demo: $(DEMO_READY)
@@ -45,13 +46,17 @@ lint: $(TEST_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+format: $(TEST_READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 clean:
 	rm -rf "$(VENV)"
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "Python 3.10 or newer is needed; name one with PYTHON=..., such as make demo PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv "$(VENV)"
+	$(PYTHON) -m venv "$(VENV)" || { rm -f "$@"; exit 1; }
 
 $(DEMO_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); the first time this takes some minutes."
@@ -63,4 +68,4 @@ $(TEST_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[slicer,brain,demo,dev]'
 	@touch $@
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint format clean

@@ -36,15 +36,16 @@ def register(arguments: argparse.Namespace) -> None:
     """mmln register FIXED MOVING --output DIR."""
     options = _options(arguments)
     fixed, moving = io.read_image(arguments.fixed), io.read_image(arguments.moving)
-    masks = {
-        name: io.read_labels(path) if path else None
-        for name, path in (("fixed_mask", arguments.fixed_mask), ("moving_mask", arguments.moving_mask))
-    }
+    options = replace(
+        options,
+        fixed_mask=io.read_labels(arguments.fixed_mask) if arguments.fixed_mask else None,
+        moving_mask=io.read_labels(arguments.moving_mask) if arguments.moving_mask else None,
+    )
     labels = io.read_labels(arguments.moving_labels) if arguments.moving_labels else None
     if labels:
         require_labels_of(moving, labels)
     with output_folder(arguments.output, arguments.overwrite) as folder:
-        registration = _run(fixed, moving, replace(options, **masks))
+        registration = _run(fixed, moving, options)
         write_registration(registration, folder, carry_labels(registration, labels) if labels else None)
     _print_verdict(registration, arguments.output)
 

@@ -103,8 +103,8 @@ def _check_voxel_size(header: bytes, order: str, path: Path) -> None:
         lengths = np.linalg.norm(rows[:, :3], axis=0)
         if not np.isfinite(rows).all() or (np.abs(lengths / spacing - 1) > _SPACING_TOLERANCE).any():
             raise InputError(
-                f"{path.name} has an unusable geometry: its sform and the voxel sizes in its header contradict each other; "
-                "correct it."
+                f"{path.name} has an unusable geometry: the sform and the voxel sizes in its header disagree; "
+                "correct one of them."
             )
 
 

@@ -195,7 +195,7 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
         check_nifti(path)  # knows better what is wrong with one
         if "orthonormal" in str(error):
             raise InputError(
-                f"{path.name} has an unusable geometry: its voxel axes are sheared; resample it to a grid with right angles."
+                f"{path.name} has an unusable geometry: its axes are sheared; resample it to a grid with right angles."
             ) from error
         raise InputError(
             f"{path.name} cannot be read as a volume; give a NIfTI, NRRD, MHA or MGZ file or a DICOM folder."
@@ -204,7 +204,8 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     is_complex = reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
     if reader.GetNumberOfComponents() != 1 and not is_complex:
         raise InputError(
-            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a scalar volume is needed."
+            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); "
+            "a scalar volume is needed."
         )
     if len(size) < 3:
         raise InputError(f"{path.name} is {len(size)}D; a 3D volume is needed.")

@@ -53,7 +53,7 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written ({error.strerror}); choose another folder, or check its rights and the space left."
+            f"{folder} cannot be written ({error.strerror}); check its rights and the space left, or choose another."
         ) from error
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 from mrml import slicer
 
+from MMLNRegistrationLib.pipeline.field import warp_volume
 from MMLNRegistrationLib.pipeline.result import FoldingRepair, FoldingSummary, Registration, Similarity
 from MMLNRegistrationLib.pipeline.volume import Volume
-from MMLNRegistrationLib.scene.sampling import source_coordinates
 from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
-from MMLNRegistrationLib.spatial.warp import sample
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -75,11 +74,7 @@ def phantom_volume(geometry: Geometry, name: str = "phantom") -> Volume:
 
 def warped(moving: Volume, displacement_mm: np.ndarray, geometry: Geometry) -> np.ndarray:
     """moving(x + u(x)) on the fixed grid by the package's own sampling."""
-    import torch
-
-    coordinates = source_coordinates(displacement_mm, geometry, moving.geometry.ijk_from_ras)
-    image = torch.from_numpy(moving.array_kji)[None, None]
-    return sample(image, coordinates, outside_zero=True)[0, 0].numpy()
+    return warp_volume(moving, displacement_mm, geometry).array_kji
 
 
 def itk_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:

@@ -38,7 +38,9 @@ def foreground(image: Volume, mask: Volume | None, brain: str, device: torch.dev
             raise InputError(f"The mask {mask.name} does not lie on the grid of {image.name}; resample it first.")
         voxels = mask.array_kji > 0
         if np.count_nonzero(voxels) < LEAST_VOXELS:
-            raise InputError(f"The mask {mask.name} marks fewer than {LEAST_VOXELS} voxels; choose one that covers the brain.")
+            raise InputError(
+                f"The mask {mask.name} marks fewer than {LEAST_VOXELS} voxels; choose one that covers the brain."
+            )
         return Foreground(voxels, excludes_rest=True)
     if brain == "auto":
         return Foreground(extract_brain(image, device), excludes_rest=True)

@@ -11,10 +11,12 @@ from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
 
 from ..progress import Cancelled, Progress
-from ..spatial.geometry import Matrix
+from ..spatial.geometry import Geometry, Matrix, transform_points, translation_matrix
+from ..spatial.separable import apply_along_axes, gaussian_matrix
 from .volume import Volume
 
 
@@ -193,15 +195,22 @@ def _sitk_image(image: Volume) -> sitk.Image:
 
 def _coarse(image: Volume, spacing_mm: float) -> sitk.Image:
     """The image smoothed and thinned to about spacing_mm, never below 8 voxels along an axis."""
-    converted = _sitk_image(image)
-    factors = [
+    shape_kji = image.geometry.shape_kji
+    spacing_kji_mm = image.geometry.spacing_mm[::-1]
+    factors_kji = [
         int(np.clip(round(spacing_mm / mm), 1, max(1, size // 8)))
-        for mm, size in zip(converted.GetSpacing(), converted.GetSize(), strict=True)
+        for mm, size in zip(spacing_kji_mm, shape_kji, strict=True)
     ]
-    sigmas_mm = [0.4 * factor * mm if factor > 1 else 0.0 for factor, mm in zip(factors, converted.GetSpacing(), strict=True)]
-    if max(sigmas_mm) > 0:
-        converted = sitk.DiscreteGaussian(converted, [sigma**2 for sigma in sigmas_mm], 16, 0.01, True)
-    return sitk.Shrink(converted, factors)
+    firsts_kji = [(factor - 1) // 2 for factor in factors_kji]
+    # Only the kept rows of the smoothing matrices are applied: smoothing and thinning in one go.
+    kept_rows = [
+        gaussian_matrix(size, 0.4 * factor if factor > 1 else 0.0)[first::factor]
+        for size, factor, first in zip(shape_kji, factors_kji, firsts_kji, strict=True)
+    ]
+    array = torch.from_numpy(np.ascontiguousarray(image.array_kji, dtype=np.float32))[None, None]
+    thin = apply_along_axes(array, kept_rows)[0, 0].numpy()
+    ijk_from_thin_ijk = translation_matrix(np.array(firsts_kji[::-1])) @ np.diag([*factors_kji[::-1], 1.0])
+    return _sitk_image(Volume(thin, Geometry(thin.shape, image.geometry.ras_from_ijk @ ijk_from_thin_ijk), image.name))
 
 
 def _coarse_mask(image: Volume, mask: NDArray[np.bool_], spacing_mm: float) -> sitk.Image:
@@ -218,7 +227,7 @@ def _centre_of_mass(image: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float6
     for axis in (2, 1, 0):
         profile = weights.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
         centre_ijk.append(float((profile * np.arange(profile.size)).sum() / total))
-    return image.geometry.ras_from_ijk[:3, :3] @ centre_ijk + image.geometry.ras_from_ijk[:3, 3]
+    return transform_points(image.geometry.ras_from_ijk, np.array(centre_ijk))
 
 
 def _matrix_of(transform: sitk.Transform) -> Matrix:

@@ -16,7 +16,7 @@ from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
 from ..spatial.geometry import Matrix
 from ..spatial.warp import resize_displacement, warp
-from .device import choose_device, device_label, peak_memory_bytes
+from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
 from .foreground import Foreground, foreground
 from .initial import Initial, register_linear
@@ -46,7 +46,9 @@ class Options:
 
 
 @torch.no_grad()
-def register(fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent) -> Registration:
+def register(
+    fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent
+) -> Registration:
     """Find u with M(x + u(x)) ~ F(x).
 
     fixed, moving: any spacing, orientation, size and position. Nothing is kept between calls.
@@ -54,7 +56,7 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
     """
     options = options or Options()
     device = choose_device(options.device)
-    clock = _Clock(progress)
+    clock = _Clock(progress, device)
 
     with clock.step("prepare"):
         fixed_foreground = foreground(fixed, options.fixed_mask, options.brain, device)
@@ -113,7 +115,8 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         similarity_after=similarity(fixed_net, moving_after, inside),
         folding=jacobian.folding,
         repair=unfolded.repair,
-        peak_memory_bytes=peak_memory_bytes(device),
+        peak_memory_bytes=max(clock.peak_memory_bytes.values(), default=None),
+        peak_memory_bytes_by_step=clock.peak_memory_bytes,
         settings=_settings(options),
         notes=initial.notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
@@ -182,17 +185,22 @@ def _notes(
 
 
 class _Clock:
-    """Seconds by step, in order, and a progress call at each step's start."""
+    """Seconds and peak memory by step, in order, and a progress call at each step's start."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, device: torch.device) -> None:
         self._progress = progress
+        self._device = device
         self.seconds: dict[str, float] = {}
+        self.peak_memory_bytes: dict[str, int] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self._progress(name, 0.0)
+        reset_peak_memory(self._device)
         start = time.perf_counter()
         yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         self.seconds[name] = time.perf_counter() - start
+        if (peak := peak_memory_bytes(self._device)) is not None:
+            self.peak_memory_bytes[name] = peak

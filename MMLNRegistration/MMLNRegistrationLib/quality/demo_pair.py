@@ -106,7 +106,7 @@ def make_demo_pair(seed: int = 0, coarsening: int = 1) -> DemoPair:
     # M(y) = F(exp(-v)(rigid^-1(y))), so that M(rigid(exp(v)(x))) = F(x).
     velocity = _random_velocity(rng, geometry)
     forward_mm = forward_displacement(geometry, deformation(velocity, geometry), moving_ras_from_fixed_ras)
-    backward_mm = inverse_displacement(moving_geometry, deformation(-velocity, geometry), moving_ras_from_fixed_ras)
+    backward_mm = inverse_displacement(moving_geometry, velocity, geometry, moving_ras_from_fixed_ras)
     deformed = _Template(*(warp_volume(part, backward_mm, moving_geometry) for part in template))
 
     return DemoPair(

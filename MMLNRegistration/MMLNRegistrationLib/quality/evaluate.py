@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..pipeline.field import deformation, inverse_points, linear_displacement, warp_labels
+from ..pipeline.field import inverse_points, linear_displacement, warp_labels
 from ..pipeline.propagate import require_labels_of
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
@@ -56,6 +56,8 @@ class Score:
     local_correlation: float
     seconds: float
     peak_memory_bytes: int | None
+    seconds_by_step: dict[str, float]
+    peak_memory_bytes_by_step: dict[str, int]
 
 
 def read_cases(table: Path) -> list[Case]:
@@ -100,7 +102,9 @@ def require_labels(
         raise InputError(f"{fixed_labels.name} holds none of the labels that the structures are made of; check both.")
 
 
-def score(registration: Registration, fixed_labels: Volume, moving_labels: Volume, structures: Structures | None) -> Score:
+def score(
+    registration: Registration, fixed_labels: Volume, moving_labels: Volume, structures: Structures | None
+) -> Score:
     """Measure one registration. Without structures every label of the fixed map counts, coarse and fine alike."""
     require_labels(registration.fixed, registration.moving, fixed_labels, moving_labels, structures)
     fixed = registration.fixed.geometry
@@ -114,7 +118,9 @@ def score(registration: Registration, fixed_labels: Volume, moving_labels: Volum
 
     def coarse_dice(labels: Volume) -> float:
         names = range(1, len(set(structures.coarse.values())) + 1)
-        return mean_dice(merged(fixed_labels.array_kji, structures.coarse), merged(labels.array_kji, structures.coarse), names)
+        return mean_dice(
+            merged(fixed_labels.array_kji, structures.coarse), merged(labels.array_kji, structures.coarse), names
+        )
 
     inverse = inverse_errors_mm(registration)
     return Score(
@@ -138,16 +144,19 @@ def score(registration: Registration, fixed_labels: Volume, moving_labels: Volum
         local_correlation=registration.similarity_after.local_correlation,
         seconds=sum(registration.seconds.values()),
         peak_memory_bytes=registration.peak_memory_bytes,
+        seconds_by_step=registration.seconds,
+        peak_memory_bytes_by_step=registration.peak_memory_bytes_by_step,
     )
 
 
 def inverse_errors_mm(registration: Registration) -> Errors:
-    """|inverse(x + u(x)) - x| over the foreground, the inverse being exp(-v) after the inverse linear map."""
+    """|inverse(x + u(x)) - x| over the foreground, the inverse by pipeline.field.inverse_points."""
     fixed = registration.fixed.geometry
     points_ras = voxel_points_ras(fixed, registration.foreground)
     mapped_ras = points_ras + registration.displacement_mm[registration.foreground]
-    inverse = deformation(-torch.from_numpy(registration.velocity_voxels)[None], registration.net_geometry)
-    returned_ras = inverse_points(mapped_ras, inverse, registration.moving_ras_from_fixed_ras)
+    velocity = torch.from_numpy(registration.velocity_voxels)[None]
+    linear = registration.moving_ras_from_fixed_ras
+    returned_ras = inverse_points(mapped_ras, velocity, registration.net_geometry, linear)
     return errors(np.linalg.norm(returned_ras - points_ras, axis=1))
 
 
@@ -172,13 +181,25 @@ def evaluate(
 
 def means(scores: Sequence[Score]) -> dict[str, float]:
     """Mean of every numeric column over the cases."""
-    table = [asdict(entry) for entry in scores]
+    table = [_row(entry) for entry in scores]
     numeric = [name for name, value in table[0].items() if isinstance(value, int | float)]
-    return {name: float(np.mean([row[name] for row in table])) for name in numeric}
+    return {name: float(np.mean([float(str(row[name])) for row in table])) for name in numeric}
+
+
+def _row(entry: Score) -> dict[str, object]:
+    """A score as a flat row: the figures by step become columns of their own, such as `seconds refine`."""
+    row: dict[str, object] = {}
+    for name, value in asdict(entry).items():
+        if isinstance(value, dict):
+            quantity = name.removesuffix("_by_step")
+            row.update({f"{quantity} {step}": figure for step, figure in value.items()})
+        else:
+            row[name] = value
+    return row
 
 
 def _write_scores(scores: Sequence[Score], path: Path) -> None:
-    table = [asdict(entry) for entry in scores]
+    table = [_row(entry) for entry in scores]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(table[0]))
         writer.writeheader()

@@ -75,7 +75,9 @@ def volumes_mm3(labels: Volume) -> dict[int, float]:
 def mean_volume_ratio(numerator: Volume, denominator: Volume) -> float:
     """Mean over the labels of the denominator of their volume ratio: TC, or warped against fixed."""
     above, below = volumes_mm3(numerator), volumes_mm3(denominator)
-    return float(np.mean([above.get(label, 0.0) / volume for label, volume in below.items()])) if below else float("nan")
+    return (
+        float(np.mean([above.get(label, 0.0) / volume for label, volume in below.items()])) if below else float("nan")
+    )
 
 
 def errors(distances_mm: NDArray[np.floating]) -> Errors:

@@ -33,6 +33,7 @@ def report_json(registration: Registration) -> dict[str, object]:
         "model": registration.model,
         "seconds": {**seconds, "total": total_seconds(seconds)},
         "peak_memory_bytes": registration.peak_memory_bytes,
+        "peak_memory_bytes_by_step": registration.peak_memory_bytes_by_step,
         "similarity_before": registration.similarity_before._asdict(),
         "similarity_initial": registration.similarity_initial._asdict(),
         "similarity_after": registration.similarity_after._asdict(),

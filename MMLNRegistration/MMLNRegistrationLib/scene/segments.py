@@ -15,10 +15,10 @@ import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..pipeline.field import warp_labels
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
 from .parents import world_from_node
-from .sampling import labels_at, source_coordinates
 from .volumes import geometry_of_node
 from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
@@ -133,9 +133,8 @@ def _propagated_layer(
     atlas_image.GetImageToWorldMatrix(atlas_from_index)
     world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
     labels_kji = array_from_image(atlas_image)
-    atlas_grid = Geometry(labels_kji.shape, world_from_ijk)
-    coordinates = source_coordinates(displacement_mm, geometry, atlas_grid.ijk_from_ras)
-    return _labelmap_image(labels_at(labels_kji, coordinates), geometry)
+    atlas_labels = Volume(labels_kji, Geometry(labels_kji.shape, world_from_ijk), "atlas segments")
+    return _labelmap_image(warp_labels(atlas_labels, displacement_mm, geometry).array_kji, geometry)
 
 
 def _labelmap_image(labels_kji: NDArray[np.integer], geometry: Geometry) -> slicer.vtkOrientedImageData:
