@@ -356,7 +356,7 @@ def check_registered(outcome: Outcome, folder: Path, moving: Path | None) -> Non
     assert leftovers(folder.parent) == []
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["folded_voxels"] == 0
-    assert report["similarity_after"]["correlation"] > 0.88, report["similarity_after"]
+    assert report["similarity_after"]["correlation"] > 0.85, report["similarity_after"]
     warped = array_of(folder / "warped.nii.gz")
     assert np.isfinite(warped).all()
     if moving:
