@@ -26,23 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from . import commands  # here, so that --help and usage errors do not wait for torch
 
         getattr(commands, parsed.command.replace("-", "_"))(parsed)
+        sys.stdout.flush()
     except InputError as error:
-        print(f"mmln: {error}", file=sys.stderr)
-        return 2
+        return _complain(str(error), 2)
     except RegistrationError as error:
-        print(f"mmln: {error}", file=sys.stderr)
-        return 1
+        return _complain(str(error), 1)
     except MemoryError:
-        print("mmln: Out of memory; close other programs, or give smaller volumes.", file=sys.stderr)
-        return 1
+        return _complain("Out of memory; close other programs, or give smaller volumes.", 1)
     except KeyboardInterrupt:
-        print("mmln: Interrupted; nothing was written.", file=sys.stderr)
-        return 130
+        return _complain("Interrupted; nothing was written.", 130)
     except BrokenPipeError:
         # The reader of our output has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
+        return _complain(f"{what} ({error.strerror}); check the path, its rights and the space left.", 2)
     return 0
+
+
+def _complain(sentence: str, code: int) -> int:
+    """Say how it ended, on one line whatever the names of files hold."""
+    print("mmln:", " ".join(sentence.split()), file=sys.stderr)
+    return code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -136,12 +144,16 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) > 10_000:
+    if not _is_number(text) or int(text) > 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
+    if not _is_number(text) or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1024")
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10

@@ -19,7 +19,7 @@ from .errors import InputError, RegistrationError
 from .model.checkpoint import load_checkpoint
 from .model.registry import available_models, find_model
 from .outputs import output_folder, write_registration
-from .pipeline.propagate import carry_labels
+from .pipeline.propagate import carry_labels, require_labels_of
 from .pipeline.refine import RefineConfig
 from .pipeline.registration import Options, register as register_volumes
 from .pipeline.result import Registration
@@ -28,7 +28,7 @@ from .pipeline.volume import Volume
 from .quality import evaluate as evaluation
 from .quality.demo_errors import demo_errors
 from .quality.demo_pair import make_demo_pair
-from .spatial.geometry import Geometry
+from .spatial.geometry import Geometry, Matrix
 from .spatial.inverse import invert_points
 
 
@@ -42,6 +42,8 @@ def register(arguments: argparse.Namespace) -> None:
         moving_mask=io.read_labels(arguments.moving_mask) if arguments.moving_mask else None,
     )
     labels = io.read_labels(arguments.moving_labels) if arguments.moving_labels else None
+    if labels:
+        require_labels_of(moving, labels)
     with output_folder(arguments.output, arguments.overwrite) as folder:
         registration = _run(fixed, moving, options)
         write_registration(registration, folder, carry_labels(registration, labels) if labels else None)
@@ -55,6 +57,7 @@ def propagate(arguments: argparse.Namespace) -> None:
         raise InputError(f"--atlas {arguments.atlas} is not IMAGE=LABELS; give the atlas image and its label map.")
     options = _options(arguments)
     subject, atlas, labels = io.read_image(arguments.subject), io.read_image(image_path), io.read_labels(labels_path)
+    require_labels_of(atlas, labels)
     with output_folder(arguments.output, arguments.overwrite) as folder:
         registration = _run(subject, atlas, options)
         write_registration(registration, folder, carry_labels(registration, labels))
@@ -90,8 +93,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
 
     def register_case(case: evaluation.Case) -> tuple[Registration, Volume, Volume]:
+        fixed, moving = io.read_image(case.fixed), io.read_image(case.moving)
         fixed_labels, moving_labels = io.read_labels(case.fixed_labels), io.read_labels(case.moving_labels)
-        registration = _run(io.read_image(case.fixed), io.read_image(case.moving), options, f"{case.fixed.name} ")
+        evaluation.require_labels(fixed, moving, fixed_labels, moving_labels, structures)
+        registration = _run(fixed, moving, options, f"{case.fixed.name} ")
         return registration, fixed_labels, moving_labels
 
     with output_folder(arguments.output, arguments.overwrite) as folder:
@@ -161,14 +166,21 @@ def _options(arguments: argparse.Namespace) -> Options:
         torch.set_num_threads(arguments.threads)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(arguments.threads)
     refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
-    initial = arguments.initial
     return Options(
         model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
-        initial=initial if initial in ("affine", "rigid", "identity") else io.read_linear(initial),
+        initial=_initial(arguments.initial),
         brain=arguments.brain,
         device=arguments.device,
         refine=refine,
     )
+
+
+def _initial(wish: str) -> str | Matrix:
+    if wish in ("affine", "rigid", "identity"):
+        return wish
+    if not Path(wish).exists():
+        raise InputError(f"--initial {wish} is no file, and none of affine, rigid, identity; give one of these.")
+    return io.read_linear(wish)
 
 
 def _run(fixed: Volume, moving: Volume, options: Options, prefix: str = "") -> Registration:

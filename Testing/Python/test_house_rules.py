@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"io"},
+    {"file_checks", "io", "writing"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

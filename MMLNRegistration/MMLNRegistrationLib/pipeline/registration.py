@@ -46,7 +46,9 @@ class Options:
 
 
 @torch.no_grad()
-def register(fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent) -> Registration:
+def register(
+    fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent
+) -> Registration:
     """Find u with M(x + u(x)) ~ F(x).
 
     fixed, moving: any spacing, orientation, size and position. Nothing is kept between calls.
@@ -68,6 +70,11 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         initial = _initial(fixed_image, moving_image, fixed_foreground, moving_foreground, options.initial, progress)
         moving_ras_from_fixed_ras = initial.moving_ras_from_fixed_ras
         moving_net = on_network_grid(moving_image, net, moving_ras_from_fixed_ras).to(device)
+        if not moving_net.any():
+            raise InputError(
+                f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
+                "use an affine or rigid start, or correct the transform."
+            )
 
     with clock.step("network"):
         velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)

@@ -13,6 +13,7 @@ import torch
 
 from ..errors import InputError
 from ..pipeline.field import inverse_points, linear_displacement, warp_labels
+from ..pipeline.propagate import require_labels_of
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
@@ -66,7 +67,9 @@ def read_cases(table: Path) -> list[Case]:
     """
     rows = _read_rows(table, COLUMNS)
     cases = [Case(*(table.parent / row[column] for column in COLUMNS)) for row in rows]
-    for number, case in enumerate(cases, start=2):
+    for number, (row, case) in enumerate(zip(rows, cases, strict=True), start=2):
+        if not all(row[column] for column in COLUMNS):
+            raise InputError(f"{table.name}, line {number}: a field is empty; name all four files.")
         for path in (case.fixed, case.moving, case.fixed_labels, case.moving_labels):
             if not path.exists():
                 raise InputError(f"{table.name}, line {number}: {path} does not exist; correct the table.")
@@ -76,18 +79,35 @@ def read_cases(table: Path) -> list[Case]:
 def read_structures(table: Path) -> Structures:
     """Which labels form structures and which count alone, from columns label, structure, counts_for_fine_dice (yes)."""
     rows = _read_rows(table, ("label", "structure", "counts_for_fine_dice"))
-    if not all(row["label"].isdigit() for row in rows):
+    if not all(row["label"].isascii() and row["label"].isdigit() for row in rows):
         raise InputError(f"{table.name} has labels that are not whole numbers; correct the column label.")
     coarse = {int(row["label"]): row["structure"] for row in rows if row["structure"]}
     fine = tuple(int(row["label"]) for row in rows if row["counts_for_fine_dice"] == "yes")
+    if not coarse:
+        raise InputError(f"{table.name} names no structure; fill the column structure.")
     return Structures(coarse, fine)
 
 
-def score(registration: Registration, fixed_labels: Volume, moving_labels: Volume, structures: Structures | None) -> Score:
+def require_labels(
+    fixed: Volume, moving: Volume, fixed_labels: Volume, moving_labels: Volume, structures: Structures | None
+) -> None:
+    """Raise InputError when a pair cannot be scored by its label maps."""
+    if not fixed_labels.geometry.matches(fixed.geometry, tolerance_mm=0.1):
+        raise InputError(f"{fixed_labels.name} does not lie on the grid of {fixed.name}; resample it first.")
+    require_labels_of(moving, moving_labels)
+    for labels in (fixed_labels, moving_labels):
+        if not labels.array_kji.any():
+            raise InputError(f"{labels.name} holds no label but 0; give a label map that shows structures.")
+    if structures and not np.isin(fixed_labels.array_kji, list(structures.coarse)).any():
+        raise InputError(f"{fixed_labels.name} holds none of the labels that the structures are made of; check both.")
+
+
+def score(
+    registration: Registration, fixed_labels: Volume, moving_labels: Volume, structures: Structures | None
+) -> Score:
     """Measure one registration. Without structures every label of the fixed map counts, coarse and fine alike."""
+    require_labels(registration.fixed, registration.moving, fixed_labels, moving_labels, structures)
     fixed = registration.fixed.geometry
-    if not fixed_labels.geometry.matches(fixed, tolerance_mm=0.1):
-        raise InputError(f"{fixed_labels.name} does not lie on the grid of {registration.fixed.name}; resample it first.")
     carried = warp_labels(moving_labels, registration.displacement_mm, fixed)
     linear_mm = linear_displacement(fixed, registration.moving_ras_from_fixed_ras)
     carried_linearly = warp_labels(moving_labels, linear_mm, fixed)
@@ -98,7 +118,9 @@ def score(registration: Registration, fixed_labels: Volume, moving_labels: Volum
 
     def coarse_dice(labels: Volume) -> float:
         names = range(1, len(set(structures.coarse.values())) + 1)
-        return mean_dice(merged(fixed_labels.array_kji, structures.coarse), merged(labels.array_kji, structures.coarse), names)
+        return mean_dice(
+            merged(fixed_labels.array_kji, structures.coarse), merged(labels.array_kji, structures.coarse), names
+        )
 
     inverse = inverse_errors_mm(registration)
     return Score(
@@ -185,6 +207,8 @@ def _write_scores(scores: Sequence[Score], path: Path) -> None:
 
 
 def _read_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    if table.is_dir():
+        raise InputError(f"{table} is a folder; give a CSV table.")
     if not table.is_file():
         raise InputError(f"{table} does not exist; give a CSV table.")
     try:
