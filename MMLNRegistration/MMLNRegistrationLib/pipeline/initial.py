@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..progress import Cancelled, Progress
+from ..progress import Progress
 from ..spatial.geometry import Matrix
 from .volume import Volume
 
@@ -129,9 +129,7 @@ def _optimise(
 ) -> None:
     """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that."""
     fixed, moving, fixed_mask = level
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetMetricFixedMask(fixed_mask)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -143,14 +141,14 @@ def _optimise(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
-    cancelled: list[Cancelled] = []
+    stopped_by: list[BaseException] = []
 
     def on_iteration() -> None:
-        # An exception must not cross the C++ optimiser: stop it, and raise once it has returned.
+        # No exception may cross the C++ optimiser, Control-C included: stop it, and raise once it has returned.
         try:
             progress(step, min(method.GetOptimizerIteration() / config.iterations, 1.0))
-        except Cancelled as error:
-            cancelled.append(error)
+        except BaseException as error:
+            stopped_by.append(error)
             method.StopRegistration()
 
     method.AddCommand(sitk.sitkIterationEvent, on_iteration)
@@ -160,8 +158,17 @@ def _optimise(
         # ITK gives up when the images drift apart; the transform so far stays and is judged with the others.
         if not any(words in str(error) for words in ("samples map outside", "No valid points", "sampled points")):
             raise
-    if cancelled:
-        raise cancelled[0]
+    if stopped_by:
+        raise stopped_by[0]
+
+
+def _registration_method(config: InitialConfig) -> sitk.ImageRegistrationMethod:
+    """Mattes mutual information over all voxels, summed in one order: threads would give other bits in every run."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetNumberOfWorkUnits(1)
+    return method
 
 
 def _mutual_information(
@@ -176,9 +183,7 @@ def _mutual_information(
     array = sitk.GetArrayViewFromImage(resampled)
     if array.max() == array.min():
         return 0.0
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetInitialTransform(sitk.Transform(3, sitk.sitkIdentity))
     return -float(method.MetricEvaluate(fixed, resampled))
 
