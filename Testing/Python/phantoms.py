@@ -63,31 +63,26 @@ def blob(points: Points, centre_ras: tuple[float, float, float], sigma_mm: float
 
 
 def brain(points: Points) -> NDArray[np.float64]:
-    """Something like a brain of 100 x 120 x 90 mm, in [0, 1] and 0 around it: shells, ventricles, spots all over."""
+    """Something like a brain of 100 x 120 x 90 mm, 0 around it: fluid, grey and white matter, folded at random."""
     flat = points.reshape(-1, 3)
-    value = np.zeros(len(flat))
     r, a, s = flat.T
     # The outline is no ellipsoid: one would not tell small rotations from none.
     outline = np.sqrt((r / 50) ** 2 + ((a + 0.002 * s**2) / 60) ** 2 + ((s - 0.003 * a**2 + 0.1 * r) / 45) ** 2)
-    near = outline < 1.3
-    flat, outline, (r, a, s) = flat[near], outline[near], flat[near].T
-    ventricle_right = np.sqrt(((r - 12) / 9) ** 2 + ((a - 5) / 20) ** 2 + ((s - 8) / 9) ** 2)
-    ventricle_left = np.sqrt(((r + 14) / 8) ** 2 + ((a + 2) / 24) ** 2 + ((s - 6) / 8) ** 2)
-    shells = 0.45 * _inside(outline - 1) + 0.3 * _inside(outline - 0.8)
-    shells -= 0.5 * _inside(ventricle_right - 1) + 0.4 * _inside(ventricle_left - 1)
+    near = outline < 1.2
     random = np.random.default_rng(12)
-    for centre, height in zip(
-        random.uniform(-1, 1, (90, 3)) * (48, 58, 43), random.uniform(-0.3, 0.3, 90), strict=True
-    ):
-        shells += height * np.exp(-0.5 * ((flat - centre) ** 2).sum(axis=1) / 5.0**2)
-    inside = shells * _inside(outline - 1.02)
-    value[near] = np.where(inside > 0.01, inside, 0)
-    return value.reshape(points.shape[:-1])
+    folds = np.zeros(np.count_nonzero(near))
+    centres, heights = random.uniform(-1, 1, (80, 3)) * (50, 60, 45), random.choice([-0.5, 0.5], 80)
+    for centre, height in zip(centres, heights, strict=True):
+        folds += height * np.exp(-0.5 * ((flat[near] - centre) ** 2).sum(axis=1) / 10.0**2)
+    value = np.zeros(len(flat))
+    depth = outline[near]
+    value[near] = (0.2 + 0.3 * _inside(depth + folds - 0.9) + 0.4 * _inside(depth + folds - 0.72)) * _inside(depth - 1)
+    return np.where(value > 0.01, value, 0).reshape(points.shape[:-1])
 
 
 def _inside(level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where level < 0, 0 where it is > 0, over about three millimetres of a brain."""
-    return 1 / (1 + np.exp(np.clip(level * 60, -60, 60)))
+    """1 where level < 0, 0 where it is > 0, over about five millimetres of a brain."""
+    return 1 / (1 + np.exp(np.clip(level * 30, -60, 60)))
 
 
 def image(function: Callable[[Points], NDArray[np.float64]], geometry: Geometry, name: str = "image") -> Volume:

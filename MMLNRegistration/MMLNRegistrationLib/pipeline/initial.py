@@ -6,8 +6,6 @@ resulting matrix maps fixed RAS to moving RAS and no flip is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -131,9 +129,7 @@ def _optimise(
 ) -> None:
     """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that."""
     fixed, moving, fixed_mask = level
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetMetricFixedMask(fixed_mask)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -158,7 +154,7 @@ def _optimise(
 
     method.AddCommand(sitk.sitkIterationEvent, on_iteration)
     try:
-        with _one_thread(), deferred_interrupts() as interrupts:
+        with deferred_interrupts() as interrupts:
             method.Execute(fixed, moving)
     except RuntimeError as error:
         # ITK gives up when the images drift apart; the transform so far stays and is judged with the others.
@@ -168,15 +164,13 @@ def _optimise(
         raise stopped[0]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Several threads add up ITK's metric in whatever order they finish, and a second run would end elsewhere."""
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+def _registration_method(config: InitialConfig) -> sitk.ImageRegistrationMethod:
+    """Mattes mutual information over all voxels, summed in one order: threads would give other bits in every run."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetNumberOfWorkUnits(1)
+    return method
 
 
 def _mutual_information(
@@ -191,9 +185,7 @@ def _mutual_information(
     array = sitk.GetArrayViewFromImage(resampled)
     if array.max() == array.min():
         return 0.0
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetInitialTransform(sitk.Transform(3, sitk.sitkIdentity))
     return -float(method.MetricEvaluate(fixed, resampled))
 
