@@ -19,7 +19,6 @@ from ..spatial.warp import displacement_scale, identity_grid, sample
 from .prepare import points_on, sample_volume
 from .volume import Volume
 
-
 INVERSE_CORRECTIONS = 3
 """Each leaves about a tenth of the error of the one before; see BENCHMARKS.md."""
 

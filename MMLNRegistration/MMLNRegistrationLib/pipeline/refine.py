@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..model.local_correlation import LocalCorrelation
 from ..model.losses import correlation_coefficient, mind_loss, mutual_information
-from ..errors import InputError
 from ..progress import Progress
 from ..spatial.separable import apply_along_axes, cubic_matrix, gaussian_matrix, gaussian_smooth, resize_cubic
 from ..spatial.velocity import border_taper, integrate
