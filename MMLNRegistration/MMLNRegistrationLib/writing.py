@@ -31,7 +31,7 @@ def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
     gzipped = path.name.lower().endswith(".nii.gz")
     temporary = path.with_name(partial_name(".nii.gz" if gzipped else path.suffix))
     try:
-        with parent_folders(path):
+        with parent_folders(path), _removed_at_last(temporary):
             _reserve(temporary, size_bytes)
             yield temporary
             os.replace(temporary, path)
@@ -40,9 +40,6 @@ def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
         raise InputError(
             f"{path} cannot be written{reason}; check the folder, its rights and the space left."
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -59,6 +56,15 @@ def parent_folders(path: Path) -> Iterator[None]:
         for parent in missing:
             with suppress(OSError):
                 parent.rmdir()
+
+
+@contextmanager
+def _removed_at_last(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _reserve(path: Path, size_bytes: int) -> None:

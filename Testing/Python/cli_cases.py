@@ -221,6 +221,6 @@ def refused(run: Run, arguments: list[object], words: str, folder: Path) -> None
     sentence = one_sentence(outcome.complaints)
     assert words in sentence
     assert outcome.code == 2
-    assert outcome.stdout == ""
+    assert outcome.stdout == "", outcome.stdout
     assert tree(folder) == before
     assert sorted(os.listdir(folder)) == links

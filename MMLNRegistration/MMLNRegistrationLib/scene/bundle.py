@@ -11,6 +11,7 @@ import slicer
 from ..errors import InputError
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
+from ..quiet import quiet_libraries
 from .jacobian import jacobian_node
 from .segments import segmentation_from_labels
 from .transforms import transform_node
@@ -56,9 +57,13 @@ def write_scene(registration: Registration, path: Path, labels: Volume | None = 
         # Slicer also puts its temporary files beside the bundle, so all of it goes when this folder goes.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
             unfinished = Path(folder).resolve() / path.name
-            if not scene.WriteToMRB(str(unfinished), None, messages):
+            with quiet_libraries():
+                written = scene.WriteToMRB(str(unfinished), None, messages)
+            if not written:
                 reason = " ".join(messages.GetAllMessagesAsString().split())
-                raise InputError(f"{path} could not be written; check the free space. Slicer says: {reason}")
+                raise InputError(f"{path} cannot be written; check the space left. Slicer says: {reason.rstrip('.')}.")
             os.replace(unfinished, path)
     except OSError as error:
-        raise InputError(f"{path} could not be written: {error.strerror}.") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); check the rights and the space left."
+        ) from error
