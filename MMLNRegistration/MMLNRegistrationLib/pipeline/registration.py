@@ -70,11 +70,7 @@ def register(
         initial = _initial(fixed_image, moving_image, fixed_foreground, moving_foreground, options.initial, progress)
         moving_ras_from_fixed_ras = initial.moving_ras_from_fixed_ras
         moving_net = on_network_grid(moving_image, net, moving_ras_from_fixed_ras).to(device)
-        if not moving_net.any():
-            raise InputError(
-                f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
-                "use an affine or rigid start, or correct the transform."
-            )
+        _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
         velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)
@@ -144,6 +140,15 @@ def _initial(
         raise InputError(f"Unknown initial transform {wish!r}; choose affine, rigid, identity or a file.")
     masks = fixed_foreground.voxels, moving_foreground.voxels
     return register_linear(fixed, moving, *masks, rigid_only=wish == "rigid", progress=progress)
+
+
+def _require_overlap(moving_net: Tensor, fixed: Volume, moving: Volume) -> None:
+    """Raise InputError when nothing of the moving image lies on the network grid."""
+    if not moving_net.any():
+        raise InputError(
+            f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
+            "use an affine or rigid start, or correct the transform."
+        )
 
 
 def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, factor: int) -> Tensor:
