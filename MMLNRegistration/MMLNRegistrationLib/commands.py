@@ -131,6 +131,7 @@ def demo(arguments: argparse.Namespace) -> None:
     for name, error in (
         ("as stored", result.stored),
         ("centres aligned", result.centred),
+        ("true rigid part", result.rigid),
         ("registered", result.registered),
         ("true field", result.limit),
     ):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
-from ..spatial.geometry import Matrix
+from ..spatial.geometry import Geometry, Matrix
 from ..spatial.warp import resize_displacement, warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
@@ -89,7 +89,7 @@ def register(
             fixed_foreground.voxels,
             float(np.linalg.det(moving_ras_from_fixed_ras[:3, :3])),
         )
-        inside = fixed_net > 0
+        inside = _on_network_grid_mask(fixed_foreground, fixed.geometry, net).to(device)
         moving_before = on_network_grid(moving_image, net, np.eye(4)).to(device)
         moving_after = warp(moving_net, unfolded.deformation.displacement_voxels)
 
@@ -149,6 +149,12 @@ def _require_overlap(moving_net: Tensor, fixed: Volume, moving: Volume) -> None:
             f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
             "use an affine or rigid start, or correct the transform."
         )
+
+
+def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -> Tensor:
+    """bool (1, 1, K, J, I): the foreground on the network grid."""
+    voxels = Volume(mask.voxels.astype(np.float32), geometry, "foreground")
+    return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
 def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, factor: int) -> Tensor:
