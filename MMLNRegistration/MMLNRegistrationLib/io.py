@@ -5,11 +5,8 @@ ITK and its files place voxels in LPS (x to the left, y to the back); everything
 
 from __future__ import annotations
 
-import gzip
 import os
 import sys
-import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +16,24 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .file_checks import check_dicom_series, check_nifti, check_written
 from .pipeline.volume import Volume, checked_image, checked_labels
 from .spatial.geometry import Geometry, Matrix
+from .writing import replacing
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS from LPS, and LPS from RAS."""
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""What volumes can be written as."""
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+"""What volumes can be written as: each a single file."""
+
+_IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
+"""What of the names of a transform says that it is stored as an image."""
 
 _FREESURFER_SUFFIXES = (".mgz", ".mgh")
 _LINEAR_TOLERANCE_MM = 1e-3
+_OVERHEAD_BYTES = 1 << 16
+"""More than what headers and HDF5's tables add to the voxels."""
 
 
 def read_image(path: str | Path) -> Volume:
@@ -47,6 +51,11 @@ def read_labels(path: str | Path) -> Volume:
     return checked_labels(array_kji, geometry, Path(path).name)
 
 
+def read_geometry(path: str | Path) -> Geometry:
+    """The grid of a volume file or DICOM folder, see read_image."""
+    return _read(Path(path))[1]
+
+
 def write_volume(volume: Volume, path: str | Path) -> None:
     """Write a volume in the format that the name's ending says, whole or not at all."""
     path = Path(path)
@@ -54,8 +63,9 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
     _set_geometry(image, volume.geometry)
-    with _replacing(path) as temporary:
+    with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, _quiet():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
+        check_written(temporary, volume.array_kji.nbytes)
 
 
 def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry, path: str | Path) -> None:
@@ -63,11 +73,10 @@ def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry
 
     Read by Slicer (as a from-parent transform), SimpleITK and ANTs alike.
     """
-    vectors_lps = np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0)
-    image = sitk.GetImageFromArray(vectors_lps, isVector=True)
-    _set_geometry(image, geometry)
-    with _replacing(Path(path)) as temporary:
-        sitk.WriteTransform(sitk.DisplacementFieldTransform(image), str(temporary))
+    transform = displacement_transform(displacement_mm, geometry)
+    size_bytes = 3 * np.float64().nbytes * int(np.prod(geometry.shape_kji))
+    with replacing(Path(path), size_bytes + _OVERHEAD_BYTES) as temporary, _quiet():
+        sitk.WriteTransform(transform, str(temporary))
 
 
 def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
@@ -79,6 +88,8 @@ def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
     field = _displacement_image(read_transform(path))
     if field is None:
         raise InputError(f"{path.name} holds no displacement field on a grid of its own; give one that does.")
+    if min(field.GetSize()) < 2:
+        raise InputError(f"{path.name} holds a field of a single slice; at least 2 voxels along each axis are needed.")
     displacement_mm = sitk.GetArrayFromImage(field) * (-1.0, -1.0, 1.0)
     return displacement_mm.astype(np.float32), _geometry(field, path)
 
@@ -86,23 +97,32 @@ def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
 def read_transform(path: str | Path) -> sitk.Transform:
     """Any 3D transform that ITK writes, or a displacement image (NRRD, NIfTI, MHA), as a SimpleITK transform in LPS.
 
-    Raises InputError when the file is missing, unreadable or not 3D.
+    Raises InputError when the file is missing, unreadable, not 3D or not finite.
     """
     path = Path(path)
     _require_file(path)
     try:
-        if path.name.lower().endswith((*VOLUME_SUFFIXES, ".mgz")):
+        if path.name.lower().endswith(_IMAGE_SUFFIXES):
             with _quiet():
+                unusable = check_nifti(path)
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
             if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
-                raise InputError(f"{path.name} is an image, but not a displacement field: it needs three values per voxel.")
-            return sitk.DisplacementFieldTransform(image)
-        with _quiet():
-            transform = sitk.ReadTransform(str(path))
+                raise InputError(
+                    f"{path.name} is an image, but not a displacement field: it needs three values per voxel."
+                )
+            transform = sitk.Transform(sitk.DisplacementFieldTransform(image))
+        else:
+            unusable = None
+            with _quiet():
+                transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5.") from error
+        raise InputError(
+            f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5."
+        ) from error
     if transform.GetDimension() != 3:
         raise InputError(f"{path.name} is a {transform.GetDimension()}D transform; a 3D one is needed.")
+    if unusable is not None or not _is_finite(transform):
+        raise InputError(f"{path.name} holds values that are not finite; make the transform again.")
     return transform
 
 
@@ -163,77 +183,73 @@ def _read(path: Path) -> tuple[NDArray, Geometry]:
         if path.name.lower().endswith(_FREESURFER_SUFFIXES):
             return _read_freesurfer(path)
     with _quiet():
-        image = _read_dicom(path) if path.is_dir() else _read_itk(path)
-    return sitk.GetArrayFromImage(image), _geometry(image, path)
+        return _read_dicom(path) if path.is_dir() else _read_itk(path)
 
 
-def _read_itk(path: Path) -> sitk.Image:
+def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        check_nifti(path)  # knows better what is wrong with one
+        if "orthonormal" in str(error):
+            raise InputError(
+                f"{path.name} has an unusable geometry: its axes are sheared; resample it to a grid with right angles."
+            ) from error
         raise InputError(
             f"{path.name} cannot be read as a volume; give a NIfTI, NRRD, MHA or MGZ file or a DICOM folder."
         ) from error
     size = reader.GetSize()
-    if reader.GetNumberOfComponents() != 1:
+    is_complex = reader.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+    if reader.GetNumberOfComponents() != 1 and not is_complex:
         raise InputError(
-            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); a scalar volume is needed."
+            f"{path.name} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors); "
+            "a scalar volume is needed."
         )
     if len(size) < 3:
         raise InputError(f"{path.name} is {len(size)}D; a 3D volume is needed.")
     if any(n != 1 for n in size[3:]):
         raise InputError(f"{path.name} is {len(size)}D ({' x '.join(map(str, size))}); choose one 3D volume of it.")
-    _require_all_bytes(path, int(np.prod(size)) * sitk.Image([1] * 3, reader.GetPixelID()).GetSizeOfPixelComponent())
+    unusable = check_nifti(path)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path.name} is damaged or cut off; copy or export it again.") from error
-    return image if len(size) == 3 else sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+    if len(size) > 3:
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+    array_kji = sitk.GetArrayFromImage(image)
+    if unusable is not None:
+        array_kji[unusable] = np.nan
+    return array_kji, _geometry(image, path)
 
 
-def _require_all_bytes(path: Path, voxel_bytes: int) -> None:
-    """ITK fills what is missing of a cut-off NIfTI file with zeros and says nothing: count the bytes first."""
-    name = path.name.lower()
-    if name.endswith(".nii"):
-        found = path.stat().st_size
-    elif name.endswith(".nii.gz"):
-        found = 0
-        try:
-            with gzip.open(path) as stream:
-                while block := stream.read(1 << 22):
-                    found += len(block)
-        except (EOFError, OSError, zlib.error):
-            found = 0
-    else:
-        return
-    if found < voxel_bytes:
-        raise InputError(f"{path.name} is damaged or cut off; copy or export it again.")
-
-
-def _read_dicom(folder: Path) -> sitk.Image:
+def _read_dicom(folder: Path) -> tuple[NDArray, Geometry]:
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
         raise InputError(f"The folder {folder} holds no DICOM series; give a volume file or a folder of DICOM slices.")
     if len(series) > 1:
         raise InputError(f"The folder {folder} holds {len(series)} DICOM series; give a folder with one.")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.SetFileNames(files)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(f"The DICOM series in {folder} is damaged or incomplete; export it again.") from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"The DICOM series in {folder} is in colour; a scalar volume is needed.")
-    return image
+    check_dicom_series(image, files, folder)
+    return sitk.GetArrayFromImage(image), _geometry(image, folder)
 
 
 def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
     try:
         import nibabel
     except ImportError as error:
-        raise InputError(f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI.") from error
+        raise InputError(
+            f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI."
+        ) from error
     try:
         image = nibabel.freesurfer.mghformat.load(path)
         array_ijk = np.asarray(image.dataobj)
@@ -267,6 +283,15 @@ def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
     image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
 
 
+def _is_finite(transform: sitk.Transform) -> bool:
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        return all(_is_finite(composite.GetNthTransform(n)) for n in range(composite.GetNumberOfTransforms()))
+    field = _displacement_image(transform)
+    values = transform.GetParameters() if field is None else sitk.GetArrayViewFromImage(field)
+    return bool(np.isfinite(values).all())
+
+
 def _displacement_image(transform: sitk.Transform) -> sitk.Image | None:
     """The field of a displacement field transform, also when it comes wrapped in a composite of one."""
     if transform.GetTransformEnum() == sitk.sitkComposite:
@@ -291,22 +316,3 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path with the same ending in the same folder, renamed to path at the end, removed on failure.
-
-    Raises InputError when the folder cannot be written to.
-    """
-    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
-    temporary = path.with_name(f".partial-{uuid.uuid4().hex}{suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise InputError(f"{path} cannot be written{reason}; check the folder, its rights and the space left.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,12 +1,12 @@
-"""The folder of a finished registration: written beside its place, then moved there whole."""
+"""The folder of a finished registration: written elsewhere, then moved to its place whole."""
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,35 +16,67 @@ from .errors import InputError
 from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .quality.report import report_html, report_json
+from .writing import PARTIAL_PREFIX, parent_folders, partial_name
 
-REGISTRATION_FILES = ("transform.h5", "warped.nii.gz", "jacobian.nii.gz", "labels.nii.gz", "report.json", "report.html", "scene.mrb")
+REGISTRATION_FILES = (
+    "transform.h5",
+    "warped.nii.gz",
+    "jacobian.nii.gz",
+    "labels.nii.gz",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
 
 
 @contextmanager
 def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `folder`; what is in it at the end moves to `folder`, and on failure it is removed.
+    """A temporary folder; what is in it at the end moves to `folder`, and on failure it is removed.
 
+    With overwrite, other files in `folder` stay, but not those of an earlier registration when a new one moves in.
     Raises InputError at once when `folder` is a file, holds something already (unless overwrite), or cannot be made.
     """
-    if folder.exists() and not folder.is_dir():
+    if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"{folder} is a file; give a folder for the results.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    # Inside a folder that is there already: the one above it may be another disk, or not ours.
+    parent = folder if folder.is_dir() else folder.absolute().parent
+    if parent is folder and not overwrite and any(not _is_partial(entry) for entry in folder.iterdir()):
         raise InputError(f"{folder} is not empty; choose another folder, or add --overwrite.")
-    absolute = folder.absolute()
-    temporary = absolute.parent / f".partial-{uuid.uuid4().hex}"
+    temporary = parent / partial_name()
     try:
-        temporary.mkdir(parents=True)
+        with parent_folders(folder):
+            temporary.mkdir()
+            try:
+                yield temporary
+                _move(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
-    try:
-        yield temporary
-        absolute.mkdir(exist_ok=True)
-        for result in sorted(temporary.iterdir()):
-            os.replace(result, absolute / result.name)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); check its rights and the space left.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); check its rights and the space left, or choose another."
+        ) from error
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    """Put the results in their place: a new folder in one step."""
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    results = sorted(entry.name for entry in temporary.iterdir())
+    for name in results:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{name} is a folder there")
+    earlier: set[str] = set()
+    if "transform.h5" in results and all((folder / name).exists() for name in ("transform.h5", "report.json")):
+        earlier = set(REGISTRATION_FILES) - set(results)
+    for name in results:
+        os.replace(temporary / name, folder / name)
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _is_partial(entry: Path) -> bool:
+    return entry.name.startswith(PARTIAL_PREFIX)
 
 
 def write_registration(registration: Registration, folder: Path, labels: Volume | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 
 import torch
 
@@ -19,7 +21,7 @@ def choose_device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     kind, colon, number = name.partition(":")
-    if kind != "cuda" or (colon and not number.isdecimal()):
+    if kind != "cuda" or (colon and not (number.isascii() and number.isdigit())):
         raise InputError(f"Unknown device {name!r}; choose auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         raise InputError(f"Device {name} was asked for, but torch finds no CUDA GPU here; use --device cpu or auto.")
@@ -35,13 +37,27 @@ def device_label(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring the peak anew, where the system allows it: on a GPU and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a locked-down container: the peak is then that of the whole process
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Most memory held so far: of the GPU when it did the work, else of this process; None where it is not known."""
+    """Most memory held since reset_peak_memory: of the GPU when it does the work, else of this process.
+
+    Since the process started where the peak cannot be reset; None where it is not known (Windows).
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return None
-    import resource
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    if sys.platform == "darwin":
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

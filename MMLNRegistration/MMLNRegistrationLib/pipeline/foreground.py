@@ -14,7 +14,7 @@ from .brain import extract_brain
 from .volume import Volume
 
 LEAST_VOXELS = 500
-"""A mask with fewer voxels says nothing about where a brain lies."""
+"""A foreground with fewer voxels says nothing about where a brain lies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,8 @@ class Foreground:
 def foreground(image: Volume, mask: Volume | None, brain: str, device: torch.device) -> Foreground:
     """The given mask, else the brain when brain is auto, else every voxel that shows tissue.
 
-    Raises InputError for a mask on another grid or almost empty, an unknown brain option, or a missing deepbet.
+    Raises InputError for a mask on another grid, an almost empty foreground, an unknown brain option, or a missing
+    deepbet.
     """
     if brain not in ("auto", "none"):
         raise InputError(f"Unknown brain option {brain!r}; choose auto or none.")
@@ -37,11 +38,16 @@ def foreground(image: Volume, mask: Volume | None, brain: str, device: torch.dev
             raise InputError(f"The mask {mask.name} does not lie on the grid of {image.name}; resample it first.")
         voxels = mask.array_kji > 0
         if np.count_nonzero(voxels) < LEAST_VOXELS:
-            raise InputError(f"The mask {mask.name} marks fewer than {LEAST_VOXELS} voxels; choose one that covers the brain.")
+            raise InputError(
+                f"The mask {mask.name} marks fewer than {LEAST_VOXELS} voxels; choose one that covers the brain."
+            )
         return Foreground(voxels, excludes_rest=True)
     if brain == "auto":
         return Foreground(extract_brain(image, device), excludes_rest=True)
-    return Foreground(tissue(image), excludes_rest=False)
+    voxels = tissue(image)
+    if np.count_nonzero(voxels) < LEAST_VOXELS:
+        raise InputError(f"{image.name} shows tissue in fewer than {LEAST_VOXELS} voxels; choose a volume of a brain.")
+    return Foreground(voxels, excludes_rest=False)
 
 
 def tissue(image: Volume) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ..progress import Progress
-from ..spatial.geometry import Matrix
+from ..spatial.geometry import Matrix, transform_points
 from .volume import Volume
 
 
@@ -71,7 +71,8 @@ def register_linear(
     centred.SetTranslation(moving_centre - fixed_centre)
 
     rigid = _best_rigid(pyramid[0], centred, config, progress)
-    _optimise(pyramid[1], rigid, config.levels_mm[0], config, progress, "initial: rigid")
+    progress("initial: rigid", 0.0)
+    _optimise(pyramid[1], rigid, config.levels_mm[0], config)
     candidates = {
         "the world coordinates of the files": sitk.Transform(3, sitk.sitkIdentity),
         "the centres of mass": centred,
@@ -84,7 +85,8 @@ def register_linear(
         affine.SetMatrix(rigid.GetMatrix())
         affine.SetTranslation(rigid.GetTranslation())
         for level, mm in enumerate(config.levels_mm, start=1):
-            _optimise(pyramid[level], affine, mm, config, progress, f"initial: affine {mm:g} mm")
+            progress(f"initial: affine {mm:g} mm", 0.0)
+            _optimise(pyramid[level], affine, mm, config)
         factor = abs(np.linalg.det(np.array(affine.GetMatrix()).reshape(3, 3)))
         if 1 / config.volume_factor_limit < factor < config.volume_factor_limit:
             wanted = "an affine map"
@@ -114,7 +116,8 @@ def _best_rigid(
     starts.sort(key=lambda entry: entry[:2], reverse=True)
     finished = []
     for _, number, start in starts[: config.candidates]:
-        _optimise(level, start, config.search_mm, config, progress, "initial: search")
+        progress("initial: search", 1.0)
+        _optimise(level, start, config.search_mm, config)
         finished.append((_mutual_information(level, start, config), number, start))
     return max(finished, key=lambda entry: entry[:2])[2]
 
@@ -124,10 +127,12 @@ def _optimise(
     transform: sitk.Transform,
     spacing_mm: float,
     config: InitialConfig,
-    progress: Progress,
-    step: str,
 ) -> None:
-    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that."""
+    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that.
+
+    Without an observer, though that could tell the progress and cancel: a Ctrl-C comes up as an exception where the
+    observer begins, which must not cross the C++ optimiser. It takes two or three seconds at most.
+    """
     fixed, moving, fixed_mask = level
     method = _registration_method(config)
     method.SetMetricFixedMask(fixed_mask)
@@ -141,25 +146,12 @@ def _optimise(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
-    stopped_by: list[BaseException] = []
-
-    def on_iteration() -> None:
-        # No exception may cross the C++ optimiser, Control-C included: stop it, and raise once it has returned.
-        try:
-            progress(step, min(method.GetOptimizerIteration() / config.iterations, 1.0))
-        except BaseException as error:
-            stopped_by.append(error)
-            method.StopRegistration()
-
-    method.AddCommand(sitk.sitkIterationEvent, on_iteration)
     try:
         method.Execute(fixed, moving)
     except RuntimeError as error:
         # ITK gives up when the images drift apart; the transform so far stays and is judged with the others.
         if not any(words in str(error) for words in ("samples map outside", "No valid points", "sampled points")):
             raise
-    if stopped_by:
-        raise stopped_by[0]
 
 
 def _registration_method(config: InitialConfig) -> sitk.ImageRegistrationMethod:
@@ -222,7 +214,7 @@ def _centre_of_mass(image: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float6
     for axis in (2, 1, 0):
         profile = weights.sum(axis=tuple(a for a in range(3) if a != axis), dtype=np.float64)
         centre_ijk.append(float((profile * np.arange(profile.size)).sum() / total))
-    return image.geometry.ras_from_ijk[:3, :3] @ centre_ijk + image.geometry.ras_from_ijk[:3, 3]
+    return transform_points(image.geometry.ras_from_ijk, np.array(centre_ijk))
 
 
 def _matrix_of(transform: sitk.Transform) -> Matrix:

@@ -60,7 +60,8 @@ def network_geometry(fixed: Geometry, mask: NDArray[np.bool_], config: PrepareCo
     lower_ras = centre_ras - (size_ijk - 1) / 2 * config.spacing_mm
     lattice_ras = fixed.ras_from_ijk[:3, 3]
     lower_ras = lattice_ras + np.rint((lower_ras - lattice_ras) / config.spacing_mm) * config.spacing_mm
-    return axis_aligned_geometry(lower_ras, tuple(int(n) for n in size_ijk[::-1]), config.spacing_mm)
+    size_i, size_j, size_k = size_ijk.tolist()
+    return axis_aligned_geometry(lower_ras, (size_k, size_j, size_i), config.spacing_mm)
 
 
 def points_on(geometry: Geometry, other_ijk_from_ijk: Matrix, device: torch.device | str = "cpu") -> Tensor:

@@ -8,16 +8,20 @@ from .result import Registration
 from .volume import Volume
 
 
+def require_labels_of(image: Volume, labels: Volume) -> None:
+    """Raise InputError when a label map does not lie where its image lies."""
+    if not labels.geometry.matches(image.geometry, tolerance_mm=0.1) and not _covers(labels, image):
+        raise InputError(
+            f"The label map {labels.name} does not lie over {image.name}; give the one drawn on that volume."
+        )
+
+
 def carry_labels(registration: Registration, labels: Volume) -> Volume:
     """The moving image's label map on the fixed grid, labels(x + u(x)), nearest voxel, 0 outside.
 
     Raises InputError when the label map does not lie where the moving image lies.
     """
-    moving = registration.moving.geometry
-    if not labels.geometry.matches(moving, tolerance_mm=0.1) and not _covers(labels, registration.moving):
-        raise InputError(
-            f"The label map {labels.name} does not lie over {registration.moving.name}; give the one drawn on that volume."
-        )
+    require_labels_of(registration.moving, labels)
     return warp_labels(labels, registration.displacement_mm, registration.fixed.geometry)
 
 

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from ..model.local_correlation import LocalCorrelation
+from ..model.losses import correlation_coefficient, mind_loss, mutual_information
+from ..errors import InputError
 from ..progress import Progress
 from ..spatial.separable import apply_along_axes, cubic_matrix, gaussian_matrix, gaussian_smooth, resize_cubic
 from ..spatial.velocity import border_taper, integrate
@@ -41,14 +43,19 @@ class RefineConfig:
     velocity_factor: int = 2
     """The velocity grid is the network grid coarsened by this."""
     similarity: str = "local_correlation"
-    """One of SIMILARITIES."""
+    """One of SIMILARITIES, at the end of this file."""
     step_voxels: float = 0.3
     """Largest change of the velocity per iteration where the force is steady, in voxels of its grid."""
-    force_sigma_voxels: float = 1.0
-    velocity_sigma_voxels: float = 0.7
+    force_sigma_voxels: float = 1.5
+    velocity_sigma_voxels: float = 1.0
     integration_steps: int = 4
     """Squarings while optimising; the delivered field uses spatial.velocity.INTEGRATION_STEPS."""
     taper_voxels: int = 3
+    """The velocity fades to zero over this many voxels at the border of its grid."""
+
+    def __post_init__(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise InputError(f"Unknown similarity {self.similarity!r}; choose {', '.join(SIMILARITIES)}.")
 
 
 def refine(
@@ -154,6 +161,26 @@ def _local_correlation(fixed: Tensor) -> SimilarityGradient:
     return evaluate
 
 
+def _by_autograd(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], SimilarityGradient]:
+    """A similarity whose derivative autograd finds, from measure(fixed, warped), larger is better."""
+
+    def on(fixed: Tensor) -> SimilarityGradient:
+        def evaluate(warped: Tensor) -> tuple[float, Tensor]:
+            with torch.enable_grad():
+                variable = warped.detach().requires_grad_()
+                value = measure(fixed, variable)
+                (gradient,) = torch.autograd.grad(value, variable)
+            return float(value.detach()), gradient
+
+        return evaluate
+
+    return on
+
+
 SIMILARITIES: dict[str, Callable[[Tensor], SimilarityGradient]] = {
     "local_correlation": _local_correlation,
+    "correlation": _by_autograd(correlation_coefficient),
+    "mutual_information": _by_autograd(mutual_information),
+    "mind": _by_autograd(lambda fixed, warped: -mind_loss(fixed, warped)),
 }
+"""What the refinement can drive up. Local correlation is for one modality, the others also cross contrasts."""

@@ -16,7 +16,7 @@ from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
 from ..spatial.geometry import Matrix
 from ..spatial.warp import resize_displacement, warp
-from .device import choose_device, device_label, peak_memory_bytes
+from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
 from .foreground import Foreground, foreground
 from .initial import Initial, register_linear
@@ -46,7 +46,9 @@ class Options:
 
 
 @torch.no_grad()
-def register(fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent) -> Registration:
+def register(
+    fixed: Volume, moving: Volume, options: Options | None = None, progress: Progress = silent
+) -> Registration:
     """Find u with M(x + u(x)) ~ F(x).
 
     fixed, moving: any spacing, orientation, size and position. Nothing is kept between calls.
@@ -54,7 +56,7 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
     """
     options = options or Options()
     device = choose_device(options.device)
-    clock = _Clock(progress)
+    clock = _Clock(progress, device)
 
     with clock.step("prepare"):
         fixed_foreground = foreground(fixed, options.fixed_mask, options.brain, device)
@@ -68,6 +70,11 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         initial = _initial(fixed_image, moving_image, fixed_foreground, moving_foreground, options.initial, progress)
         moving_ras_from_fixed_ras = initial.moving_ras_from_fixed_ras
         moving_net = on_network_grid(moving_image, net, moving_ras_from_fixed_ras).to(device)
+        if not moving_net.any():
+            raise InputError(
+                f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
+                "use an affine or rigid start, or correct the transform."
+            )
 
     with clock.step("network"):
         velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)
@@ -102,15 +109,16 @@ def register(fixed: Volume, moving: Volume, options: Options | None = None, prog
         moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
         seconds=clock.seconds,
         device=device_label(device),
-        model=options.model.card.name if options.model else "none",
+        model=options.model.card.name if options.model else "none: started from zero velocity",
         similarity_before=similarity(fixed_net, moving_before, inside),
         similarity_initial=similarity(fixed_net, moving_net, inside),
         similarity_after=similarity(fixed_net, moving_after, inside),
         folding=jacobian.folding,
         repair=unfolded.repair,
-        peak_memory_bytes=peak_memory_bytes(device),
+        peak_memory_bytes=max(clock.peak_memory_bytes.values(), default=None),
+        peak_memory_bytes_by_step=clock.peak_memory_bytes,
         settings=_settings(options),
-        notes=initial.notes + _notes(options, fixed, fixed_foreground, moving, moving_foreground),
+        notes=initial.notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
 
 
@@ -160,38 +168,39 @@ def _settings(options: Options) -> dict[str, object]:
 
 
 def _notes(
-    options: Options, fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
+    fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
 ) -> tuple[str, ...]:
     """What the user should know beyond the figures."""
-    notes = []
-    if options.model is None:
-        start = "the refinement started from zero velocity" if options.refine.iterations else "the map is linear only"
-        notes.append(f"No trained network was used: {start}.")
     volumes_mm3 = [
         float(mask.voxels.sum()) * abs(np.linalg.det(image.geometry.ras_from_ijk[:3, :3]))
         for image, mask in ((fixed, fixed_foreground), (moving, moving_foreground))
     ]
     ratio = max(volumes_mm3) / min(volumes_mm3)
-    if ratio > 2:
-        notes.append(
-            f"The foregrounds differ {ratio:.1f}-fold in volume: if one shows a whole head and the other a brain alone, "
-            "use brain extraction or masks."
-        )
-    return tuple(notes)
+    if ratio < 2:
+        return ()
+    return (
+        f"The foregrounds differ {ratio:.1f}-fold in volume: if one shows a whole head and the other a brain alone, "
+        "use brain extraction or masks.",
+    )
 
 
 class _Clock:
-    """Seconds by step, in order, and a progress call at each step's start."""
+    """Seconds and peak memory by step, in order, and a progress call at each step's start."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, device: torch.device) -> None:
         self._progress = progress
+        self._device = device
         self.seconds: dict[str, float] = {}
+        self.peak_memory_bytes: dict[str, int] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         self._progress(name, 0.0)
+        reset_peak_memory(self._device)
         start = time.perf_counter()
         yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         self.seconds[name] = time.perf_counter() - start
+        if (peak := peak_memory_bytes(self._device)) is not None:
+            self.peak_memory_bytes[name] = peak

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +75,8 @@ class Registration:
     settings: dict[str, object]
     notes: tuple[str, ...]
     """Plain sentences that a user should read: fallbacks taken, doubts, what was not available."""
+    peak_memory_bytes_by_step: dict[str, int] = field(default_factory=dict)
+    """Most memory held during each step; empty where it cannot be measured step by step."""
 
     @property
     def affine_determinant(self) -> float:

@@ -54,10 +54,10 @@ def dice(first: NDArray[np.integer], second: NDArray[np.integer], labels: Iterab
 def merged(labels: NDArray[np.integer], coarse: Mapping[int, str]) -> NDArray[np.int32]:
     """A label map of structures: those sharing a name become one label, numbered from 1 in order of the names."""
     numbers = {name: number for number, name in enumerate(sorted(set(coarse.values())), start=1)}
-    table = np.zeros(max(int(labels.max()), *coarse) + 1, dtype=np.int32)
-    for label, name in coarse.items():
-        table[label] = numbers[name]
-    return table[labels]
+    known = np.array(sorted(coarse))
+    merged_numbers = np.array([numbers[coarse[label]] for label in known.tolist()], dtype=np.int32)
+    position = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    return np.where(known[position] == labels, merged_numbers[position], 0).astype(np.int32)
 
 
 def mean_dice(first: NDArray[np.integer], second: NDArray[np.integer], labels: Iterable[int]) -> float:
@@ -75,7 +75,9 @@ def volumes_mm3(labels: Volume) -> dict[int, float]:
 def mean_volume_ratio(numerator: Volume, denominator: Volume) -> float:
     """Mean over the labels of the denominator of their volume ratio: TC, or warped against fixed."""
     above, below = volumes_mm3(numerator), volumes_mm3(denominator)
-    return float(np.mean([above.get(label, 0.0) / volume for label, volume in below.items()])) if below else float("nan")
+    return (
+        float(np.mean([above.get(label, 0.0) / volume for label, volume in below.items()])) if below else float("nan")
+    )
 
 
 def errors(distances_mm: NDArray[np.floating]) -> Errors:

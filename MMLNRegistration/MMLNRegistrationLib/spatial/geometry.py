@@ -45,7 +45,7 @@ class Geometry:
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
         """(3,) distance between neighbouring voxel centres along i, j, k."""
-        return np.linalg.norm(self.ras_from_ijk[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.ras_from_ijk[:3, :3], axis=0), dtype=np.float64)
 
     @property
     def direction_ras(self) -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ class Geometry:
     @property
     def ijk_from_ras(self) -> Matrix:
         """Inverse of ras_from_ijk."""
-        return np.linalg.inv(self.ras_from_ijk)
+        return np.asarray(np.linalg.inv(self.ras_from_ijk), dtype=np.float64)
 
     @property
     def centre_ras(self) -> NDArray[np.float64]:
@@ -69,6 +69,11 @@ class Geometry:
         corners_ijk = np.stack(np.meshgrid(*[(0, last) for last in last_ijk], indexing="ij"), axis=-1).reshape(-1, 3)
         return transform_points(self.ras_from_ijk, corners_ijk)
 
+    def points_ras(self) -> NDArray[np.float64]:
+        """(K * J * I, 3) world positions of all voxel centres, in array order, mm."""
+        index_ijk = np.stack(np.meshgrid(*map(np.arange, self.shape_kji), indexing="ij")[::-1], axis=-1)
+        return transform_points(self.ras_from_ijk, index_ijk.reshape(-1, 3))
+
     def matches(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same voxels at the same places (corner centres within tolerance_mm)."""
         return self.shape_kji == other.shape_kji and bool(
@@ -76,9 +81,9 @@ class Geometry:
         )
 
 
-def transform_points(to_from: Matrix, points: NDArray[np.floating]) -> NDArray[np.float64]:
+def transform_points(to_from: Matrix, points: NDArray[np.number]) -> NDArray[np.float64]:
     """Apply a 4x4 affine to points (..., 3)."""
-    return points @ to_from[:3, :3].T + to_from[:3, 3]
+    return np.asarray(points, dtype=np.float64) @ to_from[:3, :3].T + to_from[:3, 3]
 
 
 def translation_matrix(offset: NDArray[np.floating]) -> Matrix:
@@ -88,7 +93,9 @@ def translation_matrix(offset: NDArray[np.floating]) -> Matrix:
     return matrix
 
 
-def axis_aligned_geometry(lower_ras: NDArray[np.floating], shape_kji: tuple[int, int, int], spacing_mm: float) -> Geometry:
+def axis_aligned_geometry(
+    lower_ras: NDArray[np.floating], shape_kji: tuple[int, int, int], spacing_mm: float
+) -> Geometry:
     """Isotropic grid with axes along R, A, S whose first voxel centre lies at lower_ras (mm)."""
     ras_from_ijk = translation_matrix(lower_ras) @ np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     return Geometry(shape_kji, ras_from_ijk)

@@ -1,0 +1,5 @@
+"""`python -m MMLNRegistrationLib` is the command `mmln`."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""The command line: parsing, and how commands end. What they do is in `commands`.
+
+Exit codes: 0 done; 2 bad input or usage, one sentence on the standard error; 1 anything else; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from . import __version__
+from .errors import InputError, RegistrationError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `mmln` command and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    # A polite kill unwinds like Ctrl-C, so that temporary folders go.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        from . import commands  # here, so that --help and usage errors do not wait for torch
+
+        getattr(commands, parsed.command.replace("-", "_"))(parsed)
+        sys.stdout.flush()
+    except InputError as error:
+        return _complain(str(error), 2)
+    except RegistrationError as error:
+        return _complain(str(error), 1)
+    except MemoryError:
+        return _complain("Out of memory; close other programs, or give smaller volumes.", 1)
+    except KeyboardInterrupt:
+        return _complain("Interrupted; nothing was written.", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
+        return _complain(f"{what} ({error.strerror}); check the path, its rights and the space left.", 2)
+    return 0
+
+
+def _complain(sentence: str, code: int) -> int:
+    """Say how it ended, on one line whatever the names of files hold."""
+    print("mmln:", " ".join(sentence.split()), file=sys.stderr)
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors as one sentence, like all others."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {message[0].upper()}{message[1:]}; see {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mmln", description="Deformable brain registration with one trusted displacement field.")
+    parser.add_argument("--version", action="version", version=f"mmln {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    register = commands.add_parser("register", help="register MOVING to FIXED")
+    register.add_argument("fixed", type=Path, metavar="FIXED", help="volume file or DICOM folder")
+    register.add_argument("moving", type=Path, metavar="MOVING")
+    _add_output_folder(register)
+    _add_registration_options(register)
+    register.add_argument(
+        "--fixed-mask", type=Path, metavar="FILE", help="what to register in FIXED; the rest is ignored"
+    )
+    register.add_argument("--moving-mask", type=Path, metavar="FILE")
+    register.add_argument("--moving-labels", type=Path, metavar="FILE", help="label map of MOVING to carry to FIXED")
+
+    apply = commands.add_parser("apply", help="carry a volume through a transform")
+    apply.add_argument("transform", type=Path, metavar="TRANSFORM")
+    apply.add_argument("input", type=Path, metavar="INPUT")
+    apply.add_argument("--reference", type=Path, required=True, metavar="FILE", help="the grid to sample on")
+    apply.add_argument("--output", type=Path, required=True, metavar="FILE")
+    apply.add_argument("--labels", action="store_true", help="INPUT is a label map: take the nearest voxel")
+    apply.add_argument("--inverse", action="store_true", help="go the other way: INPUT lies in fixed space")
+
+    jacobian = commands.add_parser("jacobian", help="Jacobian determinant of a displacement field")
+    jacobian.add_argument("transform", type=Path, metavar="TRANSFORM")
+    jacobian.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    propagate = commands.add_parser("propagate", help="carry an atlas's labels to a subject")
+    propagate.add_argument("subject", type=Path, metavar="SUBJECT")
+    propagate.add_argument("--atlas", required=True, metavar="IMAGE=LABELS", help="atlas image and its label map")
+    _add_output_folder(propagate)
+    _add_registration_options(propagate)
+
+    evaluate = commands.add_parser("evaluate", help="register the pairs of a table and score them by their labels")
+    evaluate.add_argument(
+        "cases", type=Path, metavar="CASES.csv", help="columns fixed,moving,fixed_labels,moving_labels"
+    )
+    _add_output_folder(evaluate)
+    _add_registration_options(evaluate)
+    evaluate.add_argument(
+        "--structures",
+        type=Path,
+        metavar="FILE",
+        help="table label,structure,counts_for_fine_dice; default: every label",
+    )
+
+    demo = commands.add_parser("demo", help="register a made-up pair whose true field is known")
+    _add_output_folder(demo, default=Path("mmln-demo"))
+    _add_registration_options(demo)
+
+    commands.add_parser("models", help="list the trained networks that come with the package")
+    commands.add_parser("doctor", help="say what is installed and what works")
+    return parser
+
+
+def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    parser.add_argument(
+        "--output", type=Path, required=default is None, default=default, metavar="DIR", help="for the results"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="write into DIR even if it is not empty")
+
+
+def _add_registration_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|FILE", help="trained network; see mmln models")
+    parser.add_argument(
+        "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"
+    )
+    parser.add_argument(
+        "--brain", choices=("auto", "none"), default="none", help="auto: extract the brain of both first"
+    )
+    parser.add_argument(
+        "--refine", type=_count, metavar="N", help="iterations of instance optimisation at full resolution; 0 for none"
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
+
+
+def _count(text: str) -> int:
+    if not _is_number(text) or int(text) > 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not _is_number(text) or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1024")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10

@@ -1,0 +1,64 @@
+"""A registration as one scene file that opens in Slicer ready to look at."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import slicer
+
+from ..errors import InputError
+from ..pipeline.result import Registration
+from ..pipeline.volume import Volume
+from .jacobian import jacobian_node
+from .segments import segmentation_from_labels
+from .transforms import transform_node
+from .views import SliceLayers, set_up_slice_views
+from .volumes import volume_node
+
+
+def fill_scene(scene: slicer.vtkMRMLScene, registration: Registration, labels: Volume | None = None) -> None:
+    """Add what a registration delivers to a scene, and set up its slice views.
+
+    The views show the fixed image with the warped one blended over it at 50 %. Also there: the moving image, the
+    Jacobian determinant with its legend, the transform, and labels (on the fixed grid) as a segmentation.
+    """
+    fixed, moving = registration.fixed, registration.moving
+    fixed_node = volume_node(scene, fixed, fixed.name)
+    moving_node = volume_node(scene, moving, moving.name)
+    warped_node = volume_node(scene, registration.warped, f"{moving.name} warped")
+    jacobian_node(scene, registration.jacobian, "Jacobian determinant")
+    transform_node(
+        scene,
+        registration.displacement_mm,
+        fixed.geometry,
+        f"{moving.name} to {fixed.name}",
+        fixed_node,
+        moving_node,
+    )
+    if labels is not None:
+        segmentation_from_labels(scene, labels, f"{labels.name} propagated", reference_node=fixed_node)
+    set_up_slice_views(scene, SliceLayers(fixed_node, warped_node, foreground_opacity=0.5))
+
+
+def write_scene(registration: Registration, path: Path, labels: Volume | None = None) -> None:
+    """Write a registration as a Slicer scene bundle, path ending in .mrb. An older file is replaced, whole or not.
+
+    labels: a label map on the fixed grid, shown as a segmentation.
+
+    Raises InputError when the file cannot be written.
+    """
+    scene = slicer.vtkMRMLScene()
+    fill_scene(scene, registration, labels)
+    messages = slicer.vtkMRMLMessageCollection()
+    try:
+        # Slicer also puts its temporary files beside the bundle, so all of it goes when this folder goes.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+            unfinished = Path(folder).resolve() / path.name
+            if not scene.WriteToMRB(str(unfinished), None, messages):
+                reason = " ".join(messages.GetAllMessagesAsString().split())
+                raise InputError(f"{path} could not be written; check the free space. Slicer says: {reason}")
+            os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror}.") from error

@@ -1,0 +1,28 @@
+"""Parent transforms: linear ones are folded in, others are refused."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+
+from ..errors import InputError
+from ..spatial.geometry import Matrix
+from .vtk_arrays import matrix_from_vtk
+
+
+def world_from_node(node: slicer.vtkMRMLTransformableNode) -> Matrix:
+    """The matrix from a node's own coordinates to the world, both RAS in mm: all parent transforms together.
+
+    Raises InputError when a parent is not linear: a grid of voxels has no exact place under a warp.
+    """
+    parent = node.GetParentTransformNode()
+    matrix = vtk.vtkMatrix4x4()
+    if parent is None:
+        return matrix_from_vtk(matrix)
+    if not parent.IsTransformToWorldLinear():
+        raise InputError(
+            f"{node.GetName()} lies under the non-linear transform {parent.GetName()}; "
+            "harden that transform on it, or take it out, first."
+        )
+    parent.GetMatrixTransformToWorld(matrix)
+    return matrix_from_vtk(matrix)

@@ -1,0 +1,144 @@
+"""Segmentations: carried from the atlas to the subject, or made from a label map.
+
+Segments are resampled here, with the field itself and straight onto the subject's grid. Hardening the transform on a
+segmentation would keep the atlas's voxels and can cut off strongly warped segments.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..pipeline.field import warp_labels
+from ..pipeline.volume import Volume
+from ..spatial.geometry import Geometry
+from .parents import world_from_node
+from .volumes import geometry_of_node
+from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+
+LABELMAP = "Binary labelmap"
+"""Slicer's name of the representation of a segment as voxels."""
+
+
+def propagate_segmentation(
+    scene: slicer.vtkMRMLScene,
+    atlas_segmentation: slicer.vtkMRMLSegmentationNode,
+    displacement_mm: NDArray[np.float32],
+    geometry: Geometry,
+    subject_node: slicer.vtkMRMLVolumeNode,
+    name: str,
+) -> slicer.vtkMRMLSegmentationNode:
+    """The atlas's segments on the subject's grid, nearest neighbour, as a new segmentation.
+
+    displacement_mm: (K, J, I, 3), u from the registration of the atlas image (moving) to the subject (fixed).
+    geometry: the grid of u; subject_node must have the same.
+    Names, colours, terminology, all other tags, segment IDs and order are kept; so are overlaps of segments.
+
+    Raises InputError when the atlas has no segments, has no voxels and cannot be converted to voxels, lies under a
+    non-linear transform, or when subject_node is not on the grid of the field.
+    """
+    if not geometry.matches(geometry_of_node(subject_node)):
+        raise InputError(
+            f"{subject_node.GetName()} is not on the grid of the registration; choose the image that was registered."
+        )
+    world_from_atlas = world_from_node(atlas_segmentation)
+    source = _with_labelmaps(atlas_segmentation)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
+    images = {
+        layer: _propagated_layer(
+            source.GetLayerDataObject(layer, LABELMAP), world_from_atlas, displacement_mm, geometry
+        )
+        for layer in range(source.GetNumberOfLayers(LABELMAP))
+    }
+    for index in range(source.GetNumberOfSegments()):
+        segment_id = source.GetNthSegmentID(index)
+        segment = slicer.vtkSegment()
+        segment.DeepCopyMetadata(source.GetSegment(segment_id))
+        # Segments of one layer share one image and differ by their label values, as in the atlas.
+        segment.AddRepresentation(LABELMAP, images[source.GetLayerIndex(segment_id, LABELMAP)])
+        node.GetSegmentation().AddSegment(segment, segment_id)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def segmentation_from_labels(
+    scene: slicer.vtkMRMLScene,
+    labels: Volume,
+    name: str,
+    names: Mapping[int, str] | None = None,
+    colours: Mapping[int, tuple[float, float, float]] | None = None,
+    reference_node: slicer.vtkMRMLVolumeNode | None = None,
+) -> slicer.vtkMRMLSegmentationNode:
+    """A new segmentation with one segment for each label above 0 that occurs, in the order of the labels.
+
+    names, colours (red, green, blue from 0 to 1): for the labels that have them; others get "Label 7" and a colour
+    of their own.
+    reference_node: the volume that the labels belong to, for editing on its grid.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    if reference_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
+    image = _labelmap_image(labels.array_kji, labels.geometry)
+    for value in np.unique(labels.array_kji).tolist():
+        if value == 0:
+            continue
+        segment = slicer.vtkSegment()
+        segment.SetName((names or {}).get(value, f"Label {value}"))
+        segment.SetColor(*(colours or {}).get(value, label_colour(value)))
+        segment.SetLabelValue(value)
+        segment.AddRepresentation(LABELMAP, image)
+        node.GetSegmentation().AddSegment(segment, f"Label_{value}")
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def label_colour(value: int) -> tuple[float, float, float]:
+    """A colour for a label, well apart from those of the labels next to it, always the same."""
+    golden_ratio = 0.618034
+    return colorsys.hsv_to_rgb(value * golden_ratio % 1, 0.55 + 0.15 * (value % 3), 0.95 - 0.12 * (value % 4))
+
+
+def _with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
+    """The segmentation of a node; with voxels made on a copy when the node has only surfaces."""
+    segmentation = node.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0:
+        raise InputError(f"{node.GetName()} has no segments; choose a segmentation with at least one.")
+    if segmentation.ContainsRepresentation(LABELMAP):
+        return segmentation
+    converted = slicer.vtkSegmentation()
+    converted.DeepCopy(segmentation)
+    if not converted.CreateRepresentation(LABELMAP):
+        raise InputError(
+            f"{node.GetName()} has no binary labelmap and none could be made; create it in the Segmentations module."
+        )
+    return converted
+
+
+def _propagated_layer(
+    atlas_image: slicer.vtkOrientedImageData,
+    world_from_atlas: NDArray[np.float64],
+    displacement_mm: NDArray[np.float32],
+    geometry: Geometry,
+) -> slicer.vtkOrientedImageData:
+    if atlas_image.GetNumberOfPoints() == 0:
+        return _labelmap_image(np.zeros(geometry.shape_kji, dtype=np.uint8), geometry)
+    atlas_from_index = vtk.vtkMatrix4x4()
+    atlas_image.GetImageToWorldMatrix(atlas_from_index)
+    world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
+    labels_kji = array_from_image(atlas_image)
+    atlas_labels = Volume(labels_kji, Geometry(labels_kji.shape, world_from_ijk), "atlas segments")
+    return _labelmap_image(warp_labels(atlas_labels, displacement_mm, geometry).array_kji, geometry)
+
+
+def _labelmap_image(labels_kji: NDArray[np.integer], geometry: Geometry) -> slicer.vtkOrientedImageData:
+    image = slicer.vtkOrientedImageData()
+    fill_image(image, labels_kji)
+    image.SetImageToWorldMatrix(vtk_matrix(geometry.ras_from_ijk))
+    return image

@@ -1,0 +1,124 @@
+"""Displacement fields as transform nodes.
+
+A displacement u on the fixed grid is what Slicer calls the transform *from parent*: it takes a point of the fixed
+image, where the result is shown, to the place in the moving image where its value is found. Slicer inverts it by
+itself where it needs the other direction, as for markups and models.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from vtk.util import numpy_support
+
+from ..errors import InputError
+from ..spatial.geometry import Geometry, transform_points, translation_matrix
+from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+
+
+def transform_node(
+    scene: slicer.vtkMRMLScene,
+    displacement_mm: NDArray[np.float32],
+    geometry: Geometry,
+    name: str,
+    fixed_node: slicer.vtkMRMLVolumeNode | None = None,
+    moving_node: slicer.vtkMRMLVolumeNode | None = None,
+) -> slicer.vtkMRMLTransformNode:
+    """A new transform node whose from-parent transform is x -> x + u(x).
+
+    displacement_mm: (K, J, I, 3), u on the grid of geometry, components R, A, S.
+    fixed_node, moving_node: what was registered; the node remembers them in Slicer's registration roles.
+
+    Outside the grid Slicer continues with the vectors of the border.
+    """
+    grid = vtk.vtkImageData()
+    fill_image(grid, displacement_mm)
+    grid.SetSpacing(*geometry.spacing_mm)
+    grid.SetOrigin(*geometry.ras_from_ijk[:3, 3])
+    direction = np.eye(4)
+    direction[:3, :3] = geometry.direction_ras
+    transform = slicer.vtkOrientedGridTransform()
+    transform.SetGridDirectionMatrix(vtk_matrix(direction))
+    transform.SetDisplacementGridData(grid)
+    # Slicer sets cubic on every field that it reads from a file: so a saved scene opens as it was.
+    transform.SetInterpolationModeToCubic()
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    node.SetAndObserveTransformFromParent(transform)
+    for role, volume in (
+        (node.GetFixedNodeReferenceRole(), fixed_node),
+        (node.GetMovingNodeReferenceRole(), moving_node),
+    ):
+        if volume is not None:
+            node.SetNodeReferenceID(role, volume.GetID())
+    return node
+
+
+def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[np.float32], Geometry]:
+    """The displacement field that a transform node holds, without resampling, and its grid.
+
+    Returns u (K, J, I, 3) in mm, components R, A, S, and the geometry of its grid.
+
+    Raises InputError when the node holds anything else than one from-parent grid, or has a parent transform;
+    displacement_on_geometry samples those.
+    """
+    transform = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True)
+    if transform is None or node.GetParentTransformNode() is not None:
+        raise InputError(
+            f"{node.GetName()} is not a single displacement field from parent; convert it to a grid transform first."
+        )
+    transform.Update()
+    grid = transform.GetDisplacementGrid()
+    values = array_from_image(grid) * transform.GetDisplacementScale() + transform.GetDisplacementShift()
+    direction = transform.GetGridDirectionMatrix()
+    ras_from_index = translation_matrix(np.array(grid.GetOrigin()))
+    if direction is not None:
+        ras_from_index = ras_from_index @ matrix_from_vtk(direction)
+    ras_from_index = ras_from_index @ np.diag([*grid.GetSpacing(), 1.0])
+    geometry = Geometry(values.shape[:3], ras_from_index @ index_from_array_index(grid))
+    return values.astype(np.float32), geometry
+
+
+def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> NDArray[np.float32]:
+    """u (K, J, I, 3) in mm, R, A, S, of any transform node, parents included, sampled from parent on a grid.
+
+    x + u(x) is the point of the node's own space that the transform puts at the point x of the world.
+    """
+    own_from_world = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, own_from_world)
+    size_i, size_j, size_k = geometry.size_ijk
+    slice_ijk = np.stack(np.meshgrid(0, np.arange(size_j), np.arange(size_i), indexing="ij")[::-1], axis=-1)
+    displacement_mm = np.empty((size_k, size_j, size_i, 3), dtype=np.float32)
+    for k in range(size_k):
+        points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + np.array((0, 0, k)))
+        moved_ras = _transformed(own_from_world, points_ras)
+        displacement_mm[k] = (moved_ras - points_ras).reshape(size_j, size_i, 3)
+    return displacement_mm
+
+
+def show_deformed_grid(
+    node: slicer.vtkMRMLTransformNode, region_node: slicer.vtkMRMLVolumeNode, spacing_mm: float = 8.0
+) -> slicer.vtkMRMLTransformDisplayNode:
+    """Show a transform in the slice views as the moving image's regular grid, deformed onto the fixed image.
+
+    region_node: the volume that the regular grid covers. The linear part of the transform moves the grid as well, so
+    after a large one show a node that holds the deformable part alone.
+    """
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisualizationMode(display.VIS_MODE_GRID)
+    display.SetGridSpacingMm(spacing_mm)
+    display.SetAndObserveRegionNode(region_node)
+    display.SetVisibility(True)
+    display.SetVisibility2D(True)
+    return display
+
+
+def _transformed(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    source = vtk.vtkPoints()
+    source.SetData(numpy_support.numpy_to_vtk(points, deep=True))
+    target = vtk.vtkPoints()
+    target.SetDataTypeToDouble()
+    transform.TransformPoints(source, target)
+    return numpy_support.vtk_to_numpy(target.GetData())

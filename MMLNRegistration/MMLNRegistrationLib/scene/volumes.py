@@ -1,0 +1,107 @@
+"""Volumes between the scene and the pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..pipeline.volume import Volume, checked_image, checked_labels
+from ..spatial.geometry import Geometry
+from .parents import world_from_node
+from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+
+DISPLAY_PERCENTILES = (0.5, 99.5)
+"""Intensities shown as black and white: the few voxels of fat and vessels beyond must not darken the brain."""
+
+
+GREY_COLOURS_ID = "vtkMRMLColorTableNodeGrey"
+
+
+def volume_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
+    """The image of a scalar volume node, float32, at its place in the world.
+
+    Raises InputError for an empty, colour, vector or 4D node, a node under a non-linear transform, and for
+    voxels that nothing can be registered with.
+    """
+    return checked_image(_scalars(node), geometry_of_node(node), node.GetName())
+
+
+def labels_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
+    """The label map of a label map or scalar volume node, unsigned integers, at its place in the world.
+
+    Raises InputError as volume_from_node does, and for voxels that are not whole numbers from 0 up.
+    """
+    return checked_labels(_scalars(node), geometry_of_node(node), node.GetName())
+
+
+def geometry_of_node(node: slicer.vtkMRMLVolumeNode) -> Geometry:
+    """The grid of a volume node in the world, linear parent transforms folded in exactly.
+
+    Raises InputError when the node has no voxels or lies under a non-linear transform.
+    """
+    image = _image(node)
+    ras_from_index = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(ras_from_index)
+    world_from_ijk = world_from_node(node) @ matrix_from_vtk(ras_from_index) @ index_from_array_index(image)
+    return Geometry(image.GetDimensions()[::-1], world_from_ijk)
+
+
+def volume_node(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """A new scalar volume node, shown in grey between the DISPLAY_PERCENTILES of its intensities."""
+    node = _new_node(scene, "vtkMRMLScalarVolumeNode", volume, name)
+    lower, upper = np.percentile(volume.array_kji, DISPLAY_PERCENTILES)
+    if upper <= lower:
+        lower, upper = volume.array_kji.min(), volume.array_kji.max()
+    display = node.GetDisplayNode()
+    add_grey_colours(scene)
+    display.SetAndObserveColorNodeID(GREY_COLOURS_ID)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(float(lower), float(upper))
+    return node
+
+
+def label_node(scene: slicer.vtkMRMLScene, labels: Volume, name: str) -> slicer.vtkMRMLLabelMapVolumeNode:
+    """A new label map volume node, in Slicer's usual label colours."""
+    return _new_node(scene, "vtkMRMLLabelMapVolumeNode", labels, name)
+
+
+def add_grey_colours(scene: slicer.vtkMRMLScene) -> None:
+    """Give a scene Slicer's grey colour table, which only the application's own scene has from the start."""
+    if scene.GetNodeByID(GREY_COLOURS_ID) is None:
+        grey = slicer.vtkMRMLColorTableNode()
+        grey.SetTypeToGrey()
+        grey.SetName(grey.GetTypeAsString())
+        grey.SetSingletonTag(grey.GetTypeAsString())
+        grey.SaveWithSceneOff()
+        scene.AddNode(grey)
+
+
+def _new_node(scene: slicer.vtkMRMLScene, class_name: str, volume: Volume, name: str) -> slicer.vtkMRMLVolumeNode:
+    image = vtk.vtkImageData()
+    fill_image(image, volume.array_kji)
+    node = scene.AddNewNodeByClass(class_name, name)
+    node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ras_from_ijk))
+    node.SetAndObserveImageData(image)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _image(node: slicer.vtkMRMLVolumeNode) -> vtk.vtkImageData:
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise InputError(f"{node.GetName()} has no voxels; choose a volume that is loaded.")
+    return image
+
+
+def _scalars(node: slicer.vtkMRMLVolumeNode) -> NDArray:
+    image = _image(node)
+    components = image.GetNumberOfScalarComponents()
+    if components > 1:
+        raise InputError(
+            f"{node.GetName()} has {components} values in each voxel, as colour, vector and 4D images do; "
+            "choose or make a scalar volume first."
+        )
+    return array_from_image(image)

@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all, and the folders above them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import InputError
+
+PARTIAL_PREFIX = ".partial-"
+"""How the names of what is not finished begin. Only a killed process leaves such a thing behind."""
+
+
+def partial_name(ending: str = "") -> str:
+    """A new name for something that is not finished."""
+    return f"{PARTIAL_PREFIX}{uuid.uuid4().hex}{ending}"
+
+
+@contextmanager
+def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
+    """A path beside `path` to write to, moved there at the end and removed on failure.
+
+    size_bytes: about what will be written, an upper bound. Where there is no room for it nothing is begun, since on a
+    full disk ITK leaves a cut-off NIfTI file without a word, and HDF5 crashes at exit.
+    Raises InputError when the file cannot be written.
+    """
+    gzipped = path.name.lower().endswith(".nii.gz")
+    temporary = path.with_name(partial_name(".nii.gz" if gzipped else path.suffix))
+    try:
+        with parent_folders(path):
+            _reserve(temporary, size_bytes)
+            yield temporary
+            os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise InputError(
+            f"{path} cannot be written{reason}; check the folder, its rights and the space left."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def parent_folders(path: Path) -> Iterator[None]:
+    """Make the folders above path; those that were made and hold nothing at the end go again."""
+    missing = [parent for parent in path.absolute().parents if not parent.exists()]
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # mkdir's word for a file where a folder should be
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
+        yield
+    finally:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _reserve(path: Path, size_bytes: int) -> None:
+    """Raise OSError when the file system has no room, or no right, for a new file of this size."""
+    with path.open("xb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size_bytes, 1))
+        else:
+            file.truncate(size_bytes)
+    path.unlink()

@@ -1,0 +1,59 @@
+"""Fixtures of the tests of the command line."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+import torch
+
+from cli_cases import FAST, Outcome, Pair, Run, brain, is_progress, tissues, write
+from MMLNRegistrationLib.cli import main
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """The command in this process: run("register", fixed, moving, "--output", folder) -> Outcome."""
+    terminate, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    itk_threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+
+    def command(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ending:
+            code = int(ending.code or 0)
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, [line for line in captured.err.splitlines() if not is_progress(line)])
+
+    yield command
+    signal.signal(signal.SIGTERM, terminate)
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(itk_threads)
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Two brains as files, with what may come with them; not to be written to."""
+    folder = tmp_path_factory.mktemp("pair")
+    moving = brain(bend_mm=1.2)
+    return Pair(
+        fixed=write(folder / "fixed.nii.gz"),
+        moving=write(folder / "moving.nii.gz", moving),
+        labels=write(folder / "labels.nii.gz", tissues(moving)),
+        fixed_labels=write(folder / "fixed_labels.nii.gz", tissues(brain())),
+        mask=write(folder / "mask.nii.gz", (brain() > 0).astype("uint8")),
+    )
+
+
+@pytest.fixture(scope="session")
+def registered(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished registration of the pair; not to be written to."""
+    folder = tmp_path_factory.mktemp("registered") / "result"
+    terminate = signal.getsignal(signal.SIGTERM)
+    assert main(["register", str(pair.fixed), str(pair.moving), "--output", str(folder), *FAST]) == 0
+    signal.signal(signal.SIGTERM, terminate)
+    return folder

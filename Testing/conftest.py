@@ -1,0 +1,22 @@
+"""Tests that need what not every machine has are skipped there, with the reason said."""
+
+import os
+
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Skip `gpu` without a CUDA device, and `real_data` where MMLN_REAL_DATA names no folder."""
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            _skip(items, "gpu", "needs a CUDA device")
+    if not os.path.isdir(os.environ.get("MMLN_REAL_DATA", "")):
+        _skip(items, "real_data", "needs MMLN_REAL_DATA to name the folder of brain images")
+
+
+def _skip(items, marker, reason):
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
