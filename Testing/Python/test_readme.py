@@ -5,9 +5,9 @@ import shlex
 import textwrap
 
 import pytest
-from repository import ROOT
 
 from MMLNRegistrationLib.cli import _parser
+from repository import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("mmln ")]

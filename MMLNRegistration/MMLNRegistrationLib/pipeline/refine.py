@@ -170,7 +170,7 @@ def _by_autograd(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tenso
                 variable = warped.detach().requires_grad_()
                 value = measure(fixed, variable)
                 (gradient,) = torch.autograd.grad(value, variable)
-            return float(value), gradient
+            return float(value.detach()), gradient
 
         return evaluate
 
