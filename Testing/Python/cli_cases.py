@@ -132,7 +132,8 @@ def field(path: Path, value: float = 0.0, size: tuple[int, ...] = (SIZE,) * 3, b
     return path
 
 
-def elsewhere(to_world: np.ndarray = USUAL_GRID, mm: float = 1000.0) -> np.ndarray:
+def moved_grid(mm: float, to_world: NDArray[np.float64] = USUAL_GRID) -> NDArray[np.float64]:
+    """A grid, moved along each axis of the world."""
     result = to_world.copy()
     result[:3, 3] += mm
     return result

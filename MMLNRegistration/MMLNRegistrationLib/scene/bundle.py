@@ -23,7 +23,7 @@ def fill_scene(scene: slicer.vtkMRMLScene, registration: Registration, labels: V
     """Add what a registration delivers to a scene, and set up its slice views.
 
     The views show the fixed image with the warped one blended over it at 50 %. Also there: the moving image, the
-    Jacobian determinant with its legend, the transform, and labels (on the fixed grid) as a segmentation.
+    Jacobian determinant with its legend, the transform, and the labels (on the fixed grid) as a segmentation.
     """
     fixed, moving = registration.fixed, registration.moving
     fixed_node = volume_node(scene, fixed, fixed.name)
@@ -38,7 +38,8 @@ def fill_scene(scene: slicer.vtkMRMLScene, registration: Registration, labels: V
         fixed_node,
         moving_node,
     )
-    if labels is not None:
+    # Slicer aborts the whole process when it writes a segmentation without segments.
+    if labels is not None and labels.array_kji.any():
         segmentation_from_labels(scene, labels, f"{labels.name} propagated", reference_node=fixed_node)
     set_up_slice_views(scene, SliceLayers(fixed_node, warped_node, foreground_opacity=0.5))
 
