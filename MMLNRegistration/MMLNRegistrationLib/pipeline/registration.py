@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
 from ..spatial.geometry import Matrix
+from ..spatial.velocity import border_taper
 from ..spatial.warp import resize_displacement, warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
@@ -77,7 +78,7 @@ def register(
             )
 
     with clock.step("network"):
-        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)
+        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine)
 
     with clock.step("refine"):
         velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
@@ -146,13 +147,16 @@ def _initial(
     return register_linear(fixed, moving, *masks, rigid_only=wish == "rigid", progress=progress)
 
 
-def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, factor: int) -> Tensor:
-    """The network's velocity on the velocity grid, in its voxels; zero without a model."""
-    shape = velocity_shape(tuple(fixed.shape[2:]), factor)
+def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, config: RefineConfig) -> Tensor:
+    """The network's velocity on the velocity grid, in its voxels; zero without a model, and on the border.
+
+    Outside its grid the map is the linear one: without the fading it would jump there.
+    """
+    shape = velocity_shape(tuple(fixed.shape[2:]), config.velocity_factor)
     if model is None:
         return torch.zeros(1, 3, *shape, device=fixed.device)
     velocity = model.network.to(fixed.device)(fixed, moving).velocity
-    return resize_displacement(velocity, shape)
+    return resize_displacement(velocity, shape) * border_taper(shape, config.taper_voxels, fixed.device)
 
 
 def _settings(options: Options) -> dict[str, object]:
