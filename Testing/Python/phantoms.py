@@ -76,7 +76,10 @@ def brain(points: Points) -> NDArray[np.float64]:
         folds += height * np.exp(-0.5 * ((flat[near] - centre) ** 2).sum(axis=1) / 10.0**2)
     value = np.zeros(len(flat))
     depth = outline[near]
-    value[near] = (0.2 + 0.3 * _inside(depth + folds - 0.9) + 0.4 * _inside(depth + folds - 0.72)) * _inside(depth - 1)
+    tissue = 0.2 + 0.3 * _inside(depth + folds - 0.9) + 0.4 * _inside(depth + folds - 0.72)
+    # Some texture in all of it: where an image is flat, no method can tell how it moved.
+    tissue += 0.08 * (np.sin(r / 5) * np.sin(a / 5.6) * np.sin(s / 5.2 - 0.7) + np.sin((r - a + s) / 7 + 1))[near]
+    value[near] = tissue * _inside(depth - 1)
     return np.where(value > 0.01, value, 0).reshape(points.shape[:-1])
 
 

@@ -66,7 +66,7 @@ def test_a_noisy_background_is_told_from_tissue_in_spite_of_hot_voxels(hot: int)
     random = np.random.default_rng(0)
     noisy = BRAIN.array_kji + np.abs(random.normal(0, 0.03, GRID.shape_kji)).astype(np.float32)
     noisy.ravel()[random.choice(noisy.size, hot, replace=False)] = 100
-    assert overlap(tissue(Volume(noisy, GRID, "scan")), BRAIN.array_kji > 0.3) > 0.95
+    assert overlap(tissue(Volume(noisy, GRID, "scan")), BRAIN.array_kji > 0.3) > 0.9
 
 
 def test_a_mask_makes_extraction_needless(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
 from ..spatial.geometry import Geometry, Matrix
+from ..spatial.velocity import border_taper
 from ..spatial.warp import resize_displacement, warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
@@ -73,7 +74,7 @@ def register(
         _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
-        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine.velocity_factor)
+        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine)
 
     with clock.step("refine"):
         velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
@@ -157,13 +158,16 @@ def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -
     return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
-def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, factor: int) -> Tensor:
-    """The network's velocity on the velocity grid, in its voxels; zero without a model."""
-    shape = velocity_shape(tuple(fixed.shape[2:]), factor)
+def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, config: RefineConfig) -> Tensor:
+    """The network's velocity on the velocity grid, in its voxels; zero without a model, and on the border.
+
+    Outside its grid the map is the linear one: without the fading it would jump there.
+    """
+    shape = velocity_shape(tuple(fixed.shape[2:]), config.velocity_factor)
     if model is None:
         return torch.zeros(1, 3, *shape, device=fixed.device)
     velocity = model.network.to(fixed.device)(fixed, moving).velocity
-    return resize_displacement(velocity, shape)
+    return resize_displacement(velocity, shape) * border_taper(shape, config.taper_voxels, fixed.device)
 
 
 def _settings(options: Options) -> dict[str, object]:
