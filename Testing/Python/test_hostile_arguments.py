@@ -20,7 +20,7 @@ from cli_cases import (
     linear,
     refused,
     text,
-    tissues,
+    regions,
     write,
 )
 
@@ -44,7 +44,7 @@ def nan_transform(path: Path) -> Path:
 
 
 MASK = (brain() > 0).astype(np.uint8)
-LABELS = tissues(brain())
+LABELS = regions()
 
 REGISTER = {
     # Options.
