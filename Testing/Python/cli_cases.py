@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+
+from MMLNRegistrationLib.cli import main
 
 SIZE, SPACING_MM = 26, 2.0
 """Voxels along each axis of the usual volume, and between them: a world of 52 mm."""
@@ -236,3 +239,10 @@ def refused(run: Run, arguments: list[object], words: str, folder: Path) -> None
     assert outcome.stdout == "", outcome.stdout
     assert tree(folder) == before
     assert sorted(os.listdir(folder)) == links
+
+
+def register_in_process(fixed: Path, moving: Path, folder: Path) -> None:
+    """A registration for fixtures that outlive a test."""
+    terminate = signal.getsignal(signal.SIGTERM)
+    assert main(["register", str(fixed), str(moving), "--output", str(folder), *GOOD]) == 0
+    signal.signal(signal.SIGTERM, terminate)

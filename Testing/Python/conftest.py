@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from cli_cases import BEND_MM, GOOD, Outcome, Pair, Run, brain, is_progress, regions, write
+from cli_cases import BEND_MM, Outcome, Pair, Run, brain, is_progress, regions, register_in_process, write
 from MMLNRegistrationLib.cli import main
 
 
@@ -52,7 +52,5 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def registered(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished registration of the pair; not to be written to."""
     folder = tmp_path_factory.mktemp("registered") / "result"
-    terminate = signal.getsignal(signal.SIGTERM)
-    assert main(["register", str(pair.fixed), str(pair.moving), "--output", str(folder), *GOOD]) == 0
-    signal.signal(signal.SIGTERM, terminate)
+    register_in_process(pair.fixed, pair.moving, folder)
     return folder

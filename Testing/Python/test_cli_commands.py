@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from cli_cases import (
     FAST,
     GOOD,
@@ -223,7 +224,9 @@ def test_doctor_finds_what_is_broken(run, monkeypatch):
     assert outcome.code == 1
 
 
-@pytest.mark.parametrize("command", ["", "register", "apply", "jacobian", "propagate", "evaluate", "demo", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "register", "apply", "jacobian", "propagate", "evaluate", "demo", "models", "doctor"]
+)
 def test_help(command, run):
     outcome = run(*command.split(), "--help")
     assert outcome.code == 0

@@ -5,11 +5,20 @@ from __future__ import annotations
 import signal
 
 import pytest
-from cli_cases import FAST, leftovers, one_sentence, text, tree
 
+from cli_cases import tree
 from MMLNRegistrationLib import commands
 
-STEPS = ("prepare", "initial", "initial: search", "initial: rigid", "initial: affine", "refine", "remove folding", "outputs")
+STEPS = (
+    "prepare",
+    "initial",
+    "initial: search",
+    "initial: rigid",
+    "initial: affine",
+    "refine",
+    "remove folding",
+    "outputs",
+)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -15,8 +15,8 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
-from cli_cases import FAST, array_of, leftovers, one_sentence, refused, text, tree
 
+from cli_cases import FAST, array_of, leftovers, one_sentence, refused, text, tree
 from MMLNRegistrationLib import outputs
 
 FILES = {"transform.h5", "warped.nii.gz", "jacobian.nii.gz", "report.json", "report.html"} | (

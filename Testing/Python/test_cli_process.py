@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from cli_cases import FAST, leftovers, one_sentence, resampled, tree
+
+from cli_cases import FAST, one_sentence, tree
 from repository import SOURCE_ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE_ROOT), "OMP_NUM_THREADS": "1"}
@@ -66,7 +65,9 @@ def test_interrupted_process_leaves_nothing(number, step, pair, tmp_path):
 def test_killed_process_leaves_the_target_alone(pair, tmp_path):
     """Nobody can tidy up after SIGKILL: the unfinished folder stays, under a name that says so, and harms nothing."""
     out = tmp_path / "out"
-    process = start_until("refine", "register", pair.fixed, pair.moving, "--output", out, *FAST[:2], "--refine", "10000")
+    process = start_until(
+        "refine", "register", pair.fixed, pair.moving, "--output", out, *FAST[:2], "--refine", "10000"
+    )
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -92,7 +93,15 @@ def test_reader_that_goes_away(tmp_path):
 def test_closed_stream(closed, pair, registered, tmp_path):
     """As in `mmln ... >&-`. The number of a closed stream must not go to a file, which noise would end up in."""
     shell = f'exec "$0" "$@" {closed}>&-'
-    arguments = ("apply", registered / "transform.h5", pair.moving, "--reference", pair.fixed, "--output", tmp_path / "a.nii")
+    arguments = (
+        "apply",
+        registered / "transform.h5",
+        pair.moving,
+        "--reference",
+        pair.fixed,
+        "--output",
+        tmp_path / "a.nii",
+    )
     process = subprocess.run(
         ["sh", "-c", shell, *COMMAND, *map(str, arguments)], env=ENVIRONMENT, text=True, capture_output=True, timeout=60
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+
 from cli_cases import (
     BEND_MM,
     FAST,
@@ -21,11 +22,10 @@ from cli_cases import (
     linear,
     moved_grid,
     one_sentence,
-    resampled,
     regions,
+    resampled,
     write,
 )
-
 from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 
@@ -76,7 +76,9 @@ def test_report_says_what_was_designed_and_no_folder(registered, pair):
     assert report["seconds"]["total"] == pytest.approx(sum(v for k, v in report["seconds"].items() if k != "total"))
     assert report["similarity_after"]["correlation"] > report["similarity_before"]["correlation"] + 0.05
     for name in ("report.json", "report.html"):
-        assert str(pair.fixed.parent) not in (registered / name).read_text(encoding="utf-8"), "folders may name a patient"
+        assert str(pair.fixed.parent) not in (registered / name).read_text(encoding="utf-8"), (
+            "folders may name a patient"
+        )
 
 
 def test_same_input_same_output(run, pair, registered, tmp_path):
@@ -97,7 +99,17 @@ def test_a_volume_with_itself(run, pair, tmp_path):
 
 
 def test_nothing_asked_for_is_nothing_done(run, pair, tmp_path):
-    arguments = ("register", pair.fixed, pair.moving, "--output", tmp_path / "out", "--initial", "identity", "--refine", 0)
+    arguments = (
+        "register",
+        pair.fixed,
+        pair.moving,
+        "--output",
+        tmp_path / "out",
+        "--initial",
+        "identity",
+        "--refine",
+        0,
+    )
     assert run(*arguments).code == 0
     assert np.abs(displacement_of(tmp_path / "out")).max() == 0
     np.testing.assert_allclose(array_of(tmp_path / "out" / "warped.nii.gz"), array_of(pair.moving), atol=1e-3)
@@ -106,7 +118,9 @@ def test_nothing_asked_for_is_nothing_done(run, pair, tmp_path):
 
 def test_more_refinement_brings_more(run, pair, registered, tmp_path):
     assert run("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST).code == 0
-    little, much = (strict_json(folder / "report.json")["similarity_after"] for folder in (tmp_path / "out", registered))
+    little, much = (
+        strict_json(folder / "report.json")["similarity_after"] for folder in (tmp_path / "out", registered)
+    )
     assert much["correlation"] > little["correlation"]
 
 
@@ -115,7 +129,9 @@ def test_a_misplaced_brain_is_found(start, run, pair, tmp_path):
     """Turned by 20 degrees and 60 mm away: before, nothing overlaps; after, points come back to a millimetre."""
     place = turned(20.0, (60.0, -30.0, 20.0))
     moving = write(tmp_path / "moving.nii.gz", brain(), place)
-    assert run("register", pair.fixed, moving, "--output", tmp_path / "out", "--initial", start, "--refine", 0).code == 0
+    assert (
+        run("register", pair.fixed, moving, "--output", tmp_path / "out", "--initial", start, "--refine", 0).code == 0
+    )
     u = displacement_of(tmp_path / "out")
     index = np.stack(np.meshgrid(*[np.arange(SIZE)] * 3, indexing="ij")[::-1], axis=-1)
     points, expected = (index @ to[:3, :3].T + to[:3, 3] for to in (USUAL_GRID, place))
@@ -155,7 +171,16 @@ def test_labels_may_lie_on_another_grid(run, pair, tmp_path):
     coarse = sitk.Shrink(fine, [2, 2, 2])
     sitk.WriteImage(coarse, str(tmp_path / "coarse.nrrd"))
     out = tmp_path / "out"
-    arguments = ("register", pair.fixed, pair.moving, "--output", out, *FAST, "--moving-labels", tmp_path / "coarse.nrrd")
+    arguments = (
+        "register",
+        pair.fixed,
+        pair.moving,
+        "--output",
+        out,
+        *FAST,
+        "--moving-labels",
+        tmp_path / "coarse.nrrd",
+    )
     assert run(*arguments).code == 0
     carried, truth = array_of(out / "labels.nii.gz"), regions()
     assert ((carried > 0) == (truth > 0)).mean() > 0.9

@@ -15,12 +15,12 @@ from cli_cases import (
     FAST,
     Pair,
     brain,
-    moved_grid,
     field,
     linear,
+    moved_grid,
     refused,
-    text,
     regions,
+    text,
     write,
 )
 

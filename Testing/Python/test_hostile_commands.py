@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from cli_cases import FAST, Pair, brain, cut, moved_grid, field, linear, refused, text, regions, write
+from cli_cases import FAST, Pair, cut, field, linear, moved_grid, refused, regions, text, write
 
 Make = Callable[[Path, Pair, Path], "list[object]"]
 """The arguments of a command, from a folder for files, the pair, and a finished registration of it."""
