@@ -67,10 +67,14 @@ class LocalCorrelation:
         self._fixed_mean = self._mean(fixed)
         self._fixed_weight = 1.0 / (self._variance(fixed, self._fixed_mean) + epsilon)
 
+    def coefficients(self, moving: Tensor) -> Tensor:
+        """cc of each voxel, in moving's shape, differentiable by autograd with respect to both images."""
+        covariance, _, moving_weight = self._statistics(moving)
+        return covariance.square() * self._fixed_weight * moving_weight
+
     def value(self, moving: Tensor) -> Tensor:
         """Scalar mean of cc, differentiable by autograd with respect to both images."""
-        covariance, _, moving_weight = self._statistics(moving)
-        return (covariance.square() * self._fixed_weight * moving_weight).mean()
+        return self.coefficients(moving).mean()
 
     @torch.no_grad()
     def value_and_gradient(self, moving: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or (number and not (number.isascii() and number.isdigit())):
+    kind, colon, number = name.partition(":")
+    if kind != "cuda" or (colon and not (number.isascii() and number.isdigit())):
         raise InputError(f"Unknown device {name!r}; choose auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         raise InputError(f"Device {name} was asked for, but torch finds no CUDA GPU here; use --device cpu or auto.")

@@ -11,12 +11,10 @@ from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from numpy.typing import NDArray
 
-from ..progress import Progress
-from ..spatial.geometry import Geometry, Matrix, transform_points, translation_matrix
-from ..spatial.separable import apply_along_axes, gaussian_matrix
+from ..progress import Progress, deferred_interrupts
+from ..spatial.geometry import Matrix, transform_points
 from .volume import Volume
 
 
@@ -73,8 +71,7 @@ def register_linear(
     centred.SetTranslation(moving_centre - fixed_centre)
 
     rigid = _best_rigid(pyramid[0], centred, config, progress)
-    progress("initial: rigid", 0.0)
-    _optimise(pyramid[1], rigid, config.levels_mm[0], config)
+    _optimise(pyramid[1], rigid, config.levels_mm[0], config, progress, "initial: rigid")
     candidates = {
         "the world coordinates of the files": sitk.Transform(3, sitk.sitkIdentity),
         "the centres of mass": centred,
@@ -87,8 +84,7 @@ def register_linear(
         affine.SetMatrix(rigid.GetMatrix())
         affine.SetTranslation(rigid.GetTranslation())
         for level, mm in enumerate(config.levels_mm, start=1):
-            progress(f"initial: affine {mm:g} mm", 0.0)
-            _optimise(pyramid[level], affine, mm, config)
+            _optimise(pyramid[level], affine, mm, config, progress, f"initial: affine {mm:g} mm")
         factor = abs(np.linalg.det(np.array(affine.GetMatrix()).reshape(3, 3)))
         if 1 / config.volume_factor_limit < factor < config.volume_factor_limit:
             wanted = "an affine map"
@@ -118,8 +114,7 @@ def _best_rigid(
     starts.sort(key=lambda entry: entry[:2], reverse=True)
     finished = []
     for _, number, start in starts[: config.candidates]:
-        progress("initial: search", 1.0)
-        _optimise(level, start, config.search_mm, config)
+        _optimise(level, start, config.search_mm, config, progress, "initial: search")
         finished.append((_mutual_information(level, start, config), number, start))
     return max(finished, key=lambda entry: entry[:2])[2]
 
@@ -129,16 +124,12 @@ def _optimise(
     transform: sitk.Transform,
     spacing_mm: float,
     config: InitialConfig,
+    progress: Progress,
+    step: str,
 ) -> None:
-    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that.
-
-    Without an observer, though that could tell the progress and cancel: a Ctrl-C comes up as an exception where the
-    observer begins, which must not cross the C++ optimiser. It takes two or three seconds at most.
-    """
+    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that."""
     fixed, moving, fixed_mask = level
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetMetricFixedMask(fixed_mask)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -150,12 +141,36 @@ def _optimise(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
+    stopped: list[BaseException] = []
+
+    def on_iteration() -> None:
+        # No exception may cross the C++ optimiser: it is stopped, and the exception raised once it has returned.
+        try:
+            progress(step, min(method.GetOptimizerIteration() / config.iterations, 1.0))
+        except BaseException as error:
+            stopped.append(error)
+        if stopped or interrupts:
+            method.StopRegistration()
+
+    method.AddCommand(sitk.sitkIterationEvent, on_iteration)
     try:
-        method.Execute(fixed, moving)
+        with deferred_interrupts() as interrupts:
+            method.Execute(fixed, moving)
     except RuntimeError as error:
         # ITK gives up when the images drift apart; the transform so far stays and is judged with the others.
         if not any(words in str(error) for words in ("samples map outside", "No valid points", "sampled points")):
             raise
+    if stopped:
+        raise stopped[0]
+
+
+def _registration_method(config: InitialConfig) -> sitk.ImageRegistrationMethod:
+    """Mattes mutual information over all voxels, summed in one order: threads would give other bits in every run."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetNumberOfWorkUnits(1)
+    return method
 
 
 def _mutual_information(
@@ -170,9 +185,7 @@ def _mutual_information(
     array = sitk.GetArrayViewFromImage(resampled)
     if array.max() == array.min():
         return 0.0
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(config.histogram_bins)
-    method.SetMetricSamplingStrategy(method.NONE)
+    method = _registration_method(config)
     method.SetInitialTransform(sitk.Transform(3, sitk.sitkIdentity))
     return -float(method.MetricEvaluate(fixed, resampled))
 
@@ -186,23 +199,15 @@ def _sitk_image(image: Volume) -> sitk.Image:
 
 
 def _coarse(image: Volume, spacing_mm: float) -> sitk.Image:
-    """The image smoothed and thinned to about spacing_mm, never below 8 voxels along an axis."""
-    shape_kji = image.geometry.shape_kji
-    spacing_kji_mm = image.geometry.spacing_mm[::-1]
-    factors_kji = [
+    """The image averaged over blocks of voxels of about spacing_mm, never below 8 blocks along an axis."""
+    converted = _sitk_image(image)
+    factors = [
         int(np.clip(round(spacing_mm / mm), 1, max(1, size // 8)))
-        for mm, size in zip(spacing_kji_mm, shape_kji, strict=True)
+        for mm, size in zip(converted.GetSpacing(), converted.GetSize(), strict=True)
     ]
-    firsts_kji = [(factor - 1) // 2 for factor in factors_kji]
-    # Only the kept rows of the smoothing matrices are applied: smoothing and thinning in one go.
-    kept_rows = [
-        gaussian_matrix(size, 0.4 * factor if factor > 1 else 0.0)[first::factor]
-        for size, factor, first in zip(shape_kji, factors_kji, firsts_kji, strict=True)
-    ]
-    array = torch.from_numpy(np.ascontiguousarray(image.array_kji, dtype=np.float32))[None, None]
-    thin = apply_along_axes(array, kept_rows)[0, 0].numpy()
-    ijk_from_thin_ijk = translation_matrix(np.array(firsts_kji[::-1])) @ np.diag([*factors_kji[::-1], 1.0])
-    return _sitk_image(Volume(thin, Geometry(thin.shape, image.geometry.ras_from_ijk @ ijk_from_thin_ijk), image.name))
+    # Not Shrink: it takes one voxel of each block but places it at the block's middle, half a voxel off for even
+    # factors. Between images stored in different directions those shifts add up to a wrong linear map.
+    return sitk.BinShrink(converted, factors)
 
 
 def _coarse_mask(image: Volume, mask: NDArray[np.bool_], spacing_mm: float) -> sitk.Image:

@@ -42,7 +42,8 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
     if min(array_kji.shape) < MINIMUM_SIZE_VOXELS:
         size = " x ".join(str(n) for n in array_kji.shape[::-1])
         raise InputError(
-            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis is needed."
+            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis "
+            "is needed."
         )
     if np.iscomplexobj(array_kji):
         raise InputError(f"{name} holds complex numbers; save its magnitude as a scalar volume first.")

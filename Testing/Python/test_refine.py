@@ -1,0 +1,155 @@
+"""Instance optimisation on small pairs: it improves, it points the right way, and it can be stopped."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from MMLNRegistrationLib.model.local_correlation import LocalCorrelation
+from MMLNRegistrationLib.pipeline.field import deformation
+from MMLNRegistrationLib.pipeline.refine import SIMILARITIES, RefineConfig, refine
+from MMLNRegistrationLib.progress import Cancelled, silent
+from MMLNRegistrationLib.spatial.warp import identity_grid, resize_displacement, warp
+from phantoms import brain, grid, voxels_ras, wave
+
+NET = grid("identity", (32, 36, 34), (4.0, 4.0, 4.0))
+VELOCITY_SHAPE = (16, 18, 17)
+QUICK = RefineConfig(iterations=6)
+
+
+def tensor(values: object) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32)[None, None]
+
+
+BENT = wave(3.0, 70.0)
+FIXED, MOVING = tensor(brain(BENT(voxels_ras(NET)))), tensor(brain(voxels_ras(NET)))
+
+
+def zero_velocity() -> torch.Tensor:
+    return torch.zeros(1, 3, *VELOCITY_SHAPE)
+
+
+def warped_by(velocity: torch.Tensor) -> torch.Tensor:
+    return warp(MOVING, deformation(velocity, NET).displacement_voxels)
+
+
+def difference(image: torch.Tensor) -> float:
+    return float((image - FIXED).square().mean())
+
+
+def test_zero_iterations_return_the_velocity_itself() -> None:
+    velocity = torch.rand(1, 3, *VELOCITY_SHAPE)
+    assert torch.equal(refine(FIXED, MOVING, velocity, replace(QUICK, iterations=0), silent), velocity)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_every_similarity_improves_and_pulls_the_images_together(name: str) -> None:
+    velocity = refine(FIXED, MOVING, zero_velocity(), replace(QUICK, similarity=name), silent)
+    assert velocity.shape == (1, 3, *VELOCITY_SHAPE)
+    warped = warped_by(velocity)
+    evaluate = SIMILARITIES[name](FIXED)
+    assert evaluate(warped)[0] > evaluate(MOVING)[0]
+    assert difference(warped) < 0.5 * difference(MOVING)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_the_derivative_of_every_similarity_is_that_of_its_value(name: str) -> None:
+    evaluate = SIMILARITIES[name](FIXED)
+    middle = 0.6 * MOVING + 0.4 * FIXED
+    change = 0.02 * (FIXED - MOVING)
+    expected = (evaluate(middle + change)[0] - evaluate(middle - change)[0]) / 2
+    assert float((evaluate(middle)[1] * change).sum()) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_displacement_found_is_the_one_that_was_made() -> None:
+    velocity = refine(FIXED, MOVING, zero_velocity(), RefineConfig(iterations=15), silent)
+    found = deformation(velocity, NET).displacement_voxels[0]
+    points = voxels_ras(NET)
+    true = tensor((BENT(points) - points) / 4.0)[0, 0].permute(3, 0, 1, 2).flip(0)  # R, A, S to k, j, i
+    inside = FIXED[0, 0] > 0.3
+    remaining = (found - true).norm(dim=0)[inside].median()
+    assert remaining < 0.6 * true.norm(dim=0)[inside].median()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_blob_is_pulled_along_its_own_axis_with_the_right_sign(axis: int) -> None:
+    """fixed(x) = moving(x + 2): the displacement is +2 along that axis, where the blob lies."""
+    squared = (identity_grid((24, 24, 24)) - 12).square().sum(dim=1, keepdim=True)
+    moving, fixed = (torch.exp(-squared / 18).roll(shift, axis + 2) for shift in (1, -1))
+    velocity = refine(fixed, moving, torch.zeros(1, 3, 12, 12, 12), QUICK, silent)
+    net = grid("identity", (24, 24, 24))
+    found = deformation(velocity, net).displacement_voxels[0, :, 10:15, 10:15, 10:15].flatten(1).mean(dim=1)
+    # Smoothness costs the top of a lone blob some of its way.
+    assert 1.3 < found[axis] < 2.1
+    assert found.abs().sum() - found[axis] < 0.1
+
+
+def test_the_velocity_vanishes_at_the_border() -> None:
+    velocity = refine(FIXED.roll(14, 2), MOVING.roll(14, 2), zero_velocity(), QUICK, silent)
+    inner = torch.zeros_like(velocity, dtype=torch.bool)
+    inner[..., 1:-1, 1:-1, 1:-1] = True
+    assert (velocity[~inner] == 0).all()
+    assert velocity[inner].abs().max() > 0.1
+
+
+def test_a_good_start_is_used() -> None:
+    """With small steps at one resolution and little smoothing, what was found before is kept."""
+    careful = replace(QUICK, factors=((1, 1),), step_voxels=0.01, velocity_sigma_voxels=0.2)
+    start = refine(FIXED, MOVING, zero_velocity(), RefineConfig(iterations=15), silent)
+    from_start, from_zero = (warped_by(refine(FIXED, MOVING, v, careful, silent)) for v in (start, zero_velocity()))
+    assert difference(from_start) < 0.5 * difference(from_zero)
+
+
+def test_images_that_agree_are_left_alone() -> None:
+    same = deformation(refine(FIXED, FIXED, zero_velocity(), QUICK, silent), NET).displacement_voxels
+    assert same.norm(dim=1)[FIXED[0] > 0.3].median() < 0.3
+    assert refine(torch.zeros_like(FIXED), MOVING, zero_velocity(), QUICK, silent).abs().max() == 0
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 16), (9, 11, 13), (24, 8, 8)])
+def test_small_and_odd_grids_work(shape: tuple[int, int, int]) -> None:
+    fixed, moving = torch.rand(2, 1, 1, *shape, generator=torch.Generator().manual_seed(0))
+    grid_shape = tuple(n // 2 for n in shape)
+    velocity = refine(fixed, moving, torch.zeros(1, 3, *grid_shape), QUICK, silent)
+    assert velocity.shape == (1, 3, *grid_shape)
+    assert torch.isfinite(velocity).all()
+
+
+def test_other_velocity_grids_and_levels_work() -> None:
+    config = replace(QUICK, factors=((4, 2), (2, 1)), velocity_factor=4, step_voxels=0.1)
+    velocity = refine(FIXED, MOVING, torch.zeros(1, 3, 8, 9, 8), config, silent)
+    assert velocity.shape == (1, 3, 8, 9, 8)
+    assert difference(warped_by(resize_displacement(velocity, VELOCITY_SHAPE))) < 0.7 * difference(MOVING)
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    runs = [refine(FIXED, MOVING, zero_velocity(), replace(QUICK, iterations=2), silent) for _ in range(2)]
+    assert torch.equal(*runs)
+
+
+def test_progress_rises_from_zero_once_an_iteration() -> None:
+    told: list[float] = []
+    refine(FIXED, MOVING, zero_velocity(), replace(QUICK, iterations=2), lambda step, fraction: told.append(fraction))
+    assert len(told) == 2 * sum(multiple for _, multiple in QUICK.factors)
+    assert told[0] == 0
+    assert told == sorted(told)
+    assert told[-1] < 1
+
+
+def test_a_cancelled_run_ends_within_one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[None] = []
+    original = LocalCorrelation.value_and_gradient
+
+    def counted(self: LocalCorrelation, moving: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        computed.append(None)
+        return original(self, moving)
+
+    monkeypatch.setattr(LocalCorrelation, "value_and_gradient", counted)
+
+    def cancel_at_the_third_call(step: str, fraction: float) -> None:
+        if len(computed) == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        refine(FIXED, MOVING, zero_velocity(), QUICK, cancel_at_the_third_call)
+    assert len(computed) == 2
