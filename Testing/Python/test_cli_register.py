@@ -12,7 +12,9 @@ import SimpleITK as sitk
 import torch
 
 from cli_cases import (
+    BEND_MM,
     FAST,
+    GOOD,
     SIZE,
     USUAL_GRID,
     array_of,
@@ -20,8 +22,8 @@ from cli_cases import (
     linear,
     moved_grid,
     one_sentence,
+    regions,
     resampled,
-    tissues,
     write,
 )
 from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
@@ -80,7 +82,7 @@ def test_report_says_what_was_designed_and_no_folder(registered, pair):
 
 
 def test_same_input_same_output(run, pair, registered, tmp_path):
-    assert run("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST).code == 0
+    assert run("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *GOOD).code == 0
     np.testing.assert_array_equal(displacement_of(tmp_path / "out"), displacement_of(registered))
     np.testing.assert_array_equal(array_of(tmp_path / "out" / "warped.nii.gz"), array_of(registered / "warped.nii.gz"))
 
@@ -115,20 +117,9 @@ def test_nothing_asked_for_is_nothing_done(run, pair, tmp_path):
 
 
 def test_more_refinement_brings_more(run, pair, registered, tmp_path):
-    arguments = (
-        "register",
-        pair.fixed,
-        pair.moving,
-        "--output",
-        tmp_path / "out",
-        "--initial",
-        "identity",
-        "--refine",
-        6,
-    )
-    assert run(*arguments).code == 0
+    assert run("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST).code == 0
     little, much = (
-        strict_json(folder / "report.json")["similarity_after"] for folder in (registered, tmp_path / "out")
+        strict_json(folder / "report.json")["similarity_after"] for folder in (tmp_path / "out", registered)
     )
     assert much["correlation"] > little["correlation"]
 
@@ -150,7 +141,7 @@ def test_a_misplaced_brain_is_found(start, run, pair, tmp_path):
 
 
 def test_a_given_start_is_taken(run, pair, tmp_path):
-    moving = write(tmp_path / "moving.nii.gz", brain(bend_mm=1.2), moved_grid(300.0))
+    moving = write(tmp_path / "moving.nii.gz", brain(bend_mm=BEND_MM), moved_grid(300.0))
     start = linear(tmp_path / "start.tfm", np.eye(3), (300.0, 300.0, 300.0))
     outcome = run("register", pair.fixed, moving, "--output", tmp_path / "out", "--initial", start, "--refine", 1)
     assert outcome.code == 0
@@ -162,16 +153,16 @@ def test_a_given_start_is_taken(run, pair, tmp_path):
 
 def test_labels_are_carried_by_the_field(run, pair, tmp_path):
     out = tmp_path / "out"
-    outcome = run("register", pair.fixed, pair.moving, "--output", out, *FAST, "--moving-labels", pair.labels)
+    outcome = run("register", pair.fixed, pair.moving, "--output", out, *GOOD, "--moving-labels", pair.labels)
     assert outcome.code == 0
     labels = array_of(out / "labels.nii.gz")
     assert labels.dtype.kind == "u"
     assert set(np.unique(labels)) == {0, 1, 3, 7}
     by_itk = resampled(pair.labels, sitk.ReadTransform(str(out / "transform.h5")), pair.fixed, nearest=True)
     assert (labels == by_itk).mean() > 0.999
-    truth = tissues(brain())
+    truth = regions()
     before = (array_of(pair.labels) == truth)[truth > 0].mean()
-    assert (labels == truth)[truth > 0].mean() > before
+    assert (labels == truth)[truth > 0].mean() > before + 0.02
 
 
 def test_labels_may_lie_on_another_grid(run, pair, tmp_path):
@@ -191,7 +182,7 @@ def test_labels_may_lie_on_another_grid(run, pair, tmp_path):
         tmp_path / "coarse.nrrd",
     )
     assert run(*arguments).code == 0
-    carried, truth = array_of(out / "labels.nii.gz"), tissues(brain())
+    carried, truth = array_of(out / "labels.nii.gz"), regions()
     assert ((carried > 0) == (truth > 0)).mean() > 0.9
 
 
@@ -214,9 +205,9 @@ def test_an_empty_label_map_is_carried_as_one(run, pair, tmp_path):
 
 def test_masks_keep_the_rest_out(run, pair, tmp_path):
     """A bright block beside the moving brain would draw it; the masks hide it."""
-    moving = brain(bend_mm=1.2)
+    moving = brain(bend_mm=BEND_MM)
     moving[:4, 2:20, 2:20] = 500
-    mask = (brain(bend_mm=1.2) > 0).astype(np.float32)
+    mask = (brain(bend_mm=BEND_MM) > 0).astype(np.float32)
     arguments = (
         *("register", pair.fixed, write(tmp_path / "moving.nii.gz", moving), "--output", tmp_path / "out"),
         *("--fixed-mask", pair.mask, "--moving-mask", write(tmp_path / "mask.nrrd", mask), "--refine", 1),
@@ -261,7 +252,7 @@ def test_brain_extraction_that_is_not_installed(run, pair, tmp_path, monkeypatch
 def test_names_with_a_dash_in_front(run, pair, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(Path("-fixed.nii"))
-    write(Path("-moving.nii"), brain(bend_mm=1.2))
+    write(Path("-moving.nii"), brain(bend_mm=BEND_MM))
     outcome = run("register", "--output=-out", *FAST, "--", "-fixed.nii", "-moving.nii")
     assert outcome.complaints == []
     assert outcome.code == 0
@@ -269,7 +260,7 @@ def test_names_with_a_dash_in_front(run, pair, tmp_path, monkeypatch):
 
 
 def test_a_name_cannot_inject_into_the_report(run, pair, tmp_path):
-    moving = write(tmp_path / "<img src=x onerror=alert(1)>.nii.gz", brain(bend_mm=1.2))
+    moving = write(tmp_path / "<img src=x onerror=alert(1)>.nii.gz", brain(bend_mm=BEND_MM))
     assert run("register", pair.fixed, moving, "--output", tmp_path / "out", *FAST).code == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "onerror=alert(1)" in page

@@ -19,8 +19,8 @@ from cli_cases import (
     linear,
     moved_grid,
     refused,
+    regions,
     text,
-    tissues,
     write,
 )
 
@@ -44,7 +44,7 @@ def nan_transform(path: Path) -> Path:
 
 
 MASK = (brain() > 0).astype(np.uint8)
-LABELS = tissues(brain())
+LABELS = regions()
 
 REGISTER = {
     # Options.

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from cli_cases import FAST, Pair, brain, cut, field, linear, moved_grid, refused, text, tissues, write
+from cli_cases import FAST, Pair, cut, field, linear, moved_grid, refused, regions, text, write
 
 Make = Callable[[Path, Pair, Path], "list[object]"]
 """The arguments of a command, from a folder for files, the pair, and a finished registration of it."""
 
-LABELS = tissues(brain())
+LABELS = regions()
 
 
 def apply(*options: object, transform=None, image=None, reference=None, output="out.nii.gz") -> Make:
