@@ -18,9 +18,17 @@ from . import __version__
 from .errors import InputError, RegistrationError
 
 
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc")
+"""How torch and ITK say it, in errors of no class of their own."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mmln` command and return its exit code."""
     _ready_streams()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for argument in arguments:
+        if not _is_unicode(argument):
+            return _complain(f"{argument!r} is not a name in UTF-8; rename the file.", 2)
     parsed = _parser().parse_args(arguments)
     # A polite kill unwinds like Ctrl-C, so that temporary folders go.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -33,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except RegistrationError as error:
         return _complain(str(error), 1)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise
         return _complain("Out of memory; close other programs, or give smaller volumes.", 1)
     except KeyboardInterrupt:
         return _complain("Interrupted; nothing was written.", 130)
@@ -63,6 +73,15 @@ def _ready_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
 
 
+def _is_unicode(text: str) -> bool:
+    """Python lets other names through, but ITK ends the process on them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _complain(sentence: str, code: int) -> int:
     """Say how it ended, on one line whatever the names of files hold."""
     print("mmln:", " ".join(sentence.split()), file=sys.stderr)
@@ -77,7 +96,8 @@ class _Parser(argparse.ArgumentParser):
     """Usage errors as one sentence, like all others."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {message[0].upper()}{message[1:]}; see {self.prog} --help.", file=sys.stderr)
+        sentence = " ".join(message.split())
+        print(f"{self.prog}: {sentence[0].upper()}{sentence[1:]}; see {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
 
 

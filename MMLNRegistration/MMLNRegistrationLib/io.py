@@ -29,6 +29,9 @@ _IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
 
 _FREESURFER_SUFFIXES = (".mgz", ".mgh")
 _LINEAR_TOLERANCE_MM = 1e-3
+_SHEAR_TOLERANCE = 1e-3
+"""Cosine of the angle between two axes that still counts as a right one: a tenth of a millimetre across a head."""
+
 _OVERHEAD_BYTES = 1 << 16
 """More than what headers and HDF5's tables add to the voxels."""
 
@@ -191,9 +194,7 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     except RuntimeError as error:
         check_nifti(path)  # knows better what is wrong with one
         if "orthonormal" in str(error):
-            raise InputError(
-                f"{path.name} has an unusable geometry: its axes are sheared; resample it to a grid with right angles."
-            ) from error
+            raise _sheared(path) from error
         raise InputError(
             f"{path.name} cannot be read as a volume; give a NIfTI, NRRD, MHA or MGZ file or a DICOM folder."
         ) from error
@@ -257,20 +258,31 @@ def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
     if array_ijk.ndim != 3:
         raise InputError(f"{path.name} is {array_ijk.ndim}D; choose one 3D volume of it.")
     native = array_ijk.astype(array_ijk.dtype.newbyteorder("="))
-    try:
-        return np.ascontiguousarray(native.transpose(2, 1, 0)), Geometry(native.shape[::-1], image.affine)
-    except ValueError as error:
-        raise InputError(f"{path.name} has an unusable geometry: {error}") from error
+    return np.ascontiguousarray(native.transpose(2, 1, 0)), _checked_geometry(native.shape[::-1], image.affine, path)
 
 
 def _geometry(image: sitk.Image, path: Path) -> Geometry:
     lps_from_ijk = np.eye(4)
     lps_from_ijk[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) @ np.diag(image.GetSpacing())
     lps_from_ijk[:3, 3] = image.GetOrigin()
+    return _checked_geometry(image.GetSize()[::-1], _FLIP @ lps_from_ijk, path)
+
+
+def _checked_geometry(shape_kji: tuple[int, int, int], ras_from_ijk: Matrix, path: Path) -> Geometry:
+    """The grid of a file. ITK writes grids with right angles only, and bends others into such ones."""
     try:
-        return Geometry(image.GetSize()[::-1], _FLIP @ lps_from_ijk)
+        geometry = Geometry(shape_kji, ras_from_ijk)
     except ValueError as error:
         raise InputError(f"{path.name} has an unusable geometry: {error}") from error
+    if np.abs(geometry.direction_ras.T @ geometry.direction_ras - np.eye(3)).max() > _SHEAR_TOLERANCE:
+        raise _sheared(path)
+    return geometry
+
+
+def _sheared(path: Path) -> InputError:
+    return InputError(
+        f"{path.name} has an unusable geometry: its axes are sheared; resample it to a grid with right angles."
+    )
 
 
 def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:

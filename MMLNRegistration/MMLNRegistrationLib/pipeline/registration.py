@@ -19,7 +19,7 @@ from ..spatial.velocity import border_taper
 from ..spatial.warp import resize_displacement, warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
-from .foreground import Foreground, foreground
+from .foreground import LEAST_VOXELS, Foreground, foreground
 from .initial import Initial, register_linear
 from .prepare import PrepareConfig, network_geometry, normalised, on_network_grid, velocity_shape
 from .refine import RefineConfig, refine
@@ -62,6 +62,8 @@ def register(
     with clock.step("prepare"):
         fixed_foreground = foreground(fixed, options.fixed_mask, options.brain, device)
         moving_foreground = foreground(moving, options.moving_mask, options.brain, device)
+        for image, shown in ((fixed, fixed_foreground), (moving, moving_foreground)):
+            _require_size(image, shown, options.prepare.spacing_mm)
         fixed_image = normalised(fixed, fixed_foreground, options.prepare.upper_percentile)
         moving_image = normalised(moving, moving_foreground, options.prepare.upper_percentile)
         net = network_geometry(fixed.geometry, fixed_foreground.voxels, options.prepare, _stride(options.model))
@@ -143,6 +145,20 @@ def _initial(
     return register_linear(fixed, moving, *masks, rigid_only=wish == "rigid", progress=progress)
 
 
+def _require_size(image: Volume, shown: Foreground, spacing_mm: float) -> None:
+    """Raise InputError when a foreground would be next to nothing on a grid of this spacing."""
+    volume_mm3 = _volume_mm3(image, shown)
+    if volume_mm3 < LEAST_VOXELS * spacing_mm**3:
+        raise InputError(
+            f"{image.name} shows only {volume_mm3:.3g} cubic millimetres of tissue, too little for a grid of "
+            f"{spacing_mm:g} mm; check the voxel size in its header."
+        )
+
+
+def _volume_mm3(image: Volume, shown: Foreground) -> float:
+    return float(shown.voxels.sum()) * float(abs(np.linalg.det(image.geometry.ras_from_ijk[:3, :3])))
+
+
 def _require_overlap(moving_net: Tensor, fixed: Volume, moving: Volume) -> None:
     """Raise InputError when nothing of the moving image lies on the network grid."""
     if not moving_net.any():
@@ -186,10 +202,7 @@ def _notes(
     fixed: Volume, fixed_foreground: Foreground, moving: Volume, moving_foreground: Foreground
 ) -> tuple[str, ...]:
     """What the user should know beyond the figures."""
-    volumes_mm3 = [
-        float(mask.voxels.sum()) * abs(np.linalg.det(image.geometry.ras_from_ijk[:3, :3]))
-        for image, mask in ((fixed, fixed_foreground), (moving, moving_foreground))
-    ]
+    volumes_mm3 = [_volume_mm3(fixed, fixed_foreground), _volume_mm3(moving, moving_foreground)]
     ratio = max(volumes_mm3) / min(volumes_mm3)
     if ratio < 2:
         return ()

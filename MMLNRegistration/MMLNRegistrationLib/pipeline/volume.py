@@ -14,6 +14,10 @@ MINIMUM_SIZE_VOXELS = 8
 """A volume with fewer voxels along an axis is a slice or a scrap; nothing 3D can be registered on it."""
 
 
+LARGEST_MAGNITUDE = 1e37
+"""Beyond it numbers stand for nothing, as the lowest of a type often does, and overflow where they are reckoned with."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A scalar 3D volume.
@@ -35,7 +39,7 @@ class Volume:
 
 
 def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
-    """A Volume fit for registration: float32, not-a-number and infinite voxels set to the lowest finite value.
+    """A Volume fit for registration: float32, voxels that are no finite number set to the lowest that is one.
 
     Raises InputError when it is too small, has no finite voxel, or is constant.
     """
@@ -49,7 +53,7 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
         raise InputError(f"{name} holds complex numbers; save its magnitude as a scalar volume first.")
     with np.errstate(over="ignore"):
         image = array_kji.astype(np.float32)
-    finite = np.isfinite(image)
+    finite = np.abs(image) <= LARGEST_MAGNITUDE  # not so where it is not a number
     if not finite.any():
         raise InputError(f"{name} has no finite voxel; check how it was exported.")
     lowest = image[finite].min()
@@ -66,9 +70,9 @@ def checked_labels(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
     """
     if np.issubdtype(array_kji.dtype, np.floating):
         if not np.isfinite(array_kji).all() or (array_kji != np.rint(array_kji)).any():
-            raise InputError(f"{name} holds fractional or non-finite values; a label map must hold whole numbers.")
+            raise InputError(f"{name} holds fractional or non-finite values; masks and label maps must hold whole numbers.")
     elif not np.issubdtype(array_kji.dtype, np.integer) and array_kji.dtype != bool:
-        raise InputError(f"{name} holds {array_kji.dtype} values; a label map must hold whole numbers.")
+        raise InputError(f"{name} holds {array_kji.dtype} values; masks and label maps must hold whole numbers.")
     if array_kji.min() < 0 or array_kji.max() > np.iinfo(np.int32).max:
         raise InputError(f"{name} holds negative or very large values; labels must lie between 0 and 2147483647.")
     smallest = np.min_scalar_type(int(array_kji.max()))
