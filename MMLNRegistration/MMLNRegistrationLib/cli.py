@@ -17,7 +17,6 @@ from types import FrameType
 from . import __version__
 from .errors import InputError, RegistrationError
 
-
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc")
 """How torch and ITK say it, in errors of no class of their own."""
 

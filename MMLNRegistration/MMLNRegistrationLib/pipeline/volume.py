@@ -70,7 +70,9 @@ def checked_labels(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
     """
     if np.issubdtype(array_kji.dtype, np.floating):
         if not np.isfinite(array_kji).all() or (array_kji != np.rint(array_kji)).any():
-            raise InputError(f"{name} holds fractional or non-finite values; masks and label maps must hold whole numbers.")
+            raise InputError(
+                f"{name} holds fractional or non-finite values; masks and label maps must hold whole numbers."
+            )
     elif not np.issubdtype(array_kji.dtype, np.integer) and array_kji.dtype != bool:
         raise InputError(f"{name} holds {array_kji.dtype} values; masks and label maps must hold whole numbers.")
     if array_kji.min() < 0 or array_kji.max() > np.iinfo(np.int32).max:
