@@ -32,17 +32,18 @@ def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
     temporary = path.with_name(partial_name(".nii.gz" if gzipped else path.suffix))
     try:
         with parent_folders(path):
-            _reserve(temporary, size_bytes)
-            yield temporary
-            os.replace(temporary, path)
+            try:
+                _reserve(temporary, size_bytes)
+                yield temporary
+                os.replace(temporary, path)
+            finally:
+                with suppress(OSError):  # before the folders above it go: they must be empty then
+                    temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise InputError(
             f"{path} cannot be written{reason}; check the folder, its rights and the space left."
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
