@@ -9,6 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
+from MMLNRegistrationLib.pipeline.field import inverse_displacement, inverse_points, warp_volume
+from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
+from MMLNRegistrationLib.pipeline.refine import RefineConfig
+from MMLNRegistrationLib.pipeline.registration import Options, register
+from MMLNRegistrationLib.pipeline.result import Registration
+from MMLNRegistrationLib.spatial.jacobian import determinants, index_displacement
 from phantoms import (
     blob,
     brain,
@@ -22,13 +29,6 @@ from phantoms import (
     voxels_ras,
     wave,
 )
-
-from MMLNRegistrationLib.pipeline.field import inverse_displacement, inverse_points, warp_volume
-from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
-from MMLNRegistrationLib.pipeline.refine import RefineConfig
-from MMLNRegistrationLib.pipeline.registration import Options, register
-from MMLNRegistrationLib.pipeline.result import Registration
-from MMLNRegistrationLib.spatial.jacobian import determinants, index_displacement
 
 AFFINE = matrix_4x4(rotation((9.0, -8.0, 12.0)) @ np.diag([1.05, 0.95, 1.04]), (46.0, -29.0, 27.0))
 BEND = wave(2.5, 80.0)

@@ -9,13 +9,13 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 
 
-@pytest.fixture()
+@pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
 
-@pytest.fixture()
+@pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 

@@ -4,19 +4,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from phantoms import (
-    DIRECTIONS,
-    affine_map,
-    blob,
-    displacement_of,
-    grid,
-    image,
-    matrix_4x4,
-    rotation,
-    transform_points,
-    voxels_ras,
-    wave,
-)
 
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.pipeline.field import (
@@ -34,6 +21,19 @@ from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.spatial.separable import gaussian_smooth
 from MMLNRegistrationLib.spatial.velocity import border_taper
 from MMLNRegistrationLib.spatial.warp import identity_grid, sample
+from phantoms import (
+    DIRECTIONS,
+    affine_map,
+    blob,
+    displacement_of,
+    grid,
+    image,
+    matrix_4x4,
+    rotation,
+    transform_points,
+    voxels_ras,
+    wave,
+)
 
 NET = grid("identity", (40, 48, 44), (2.0, 2.0, 2.0), (3.0, -4.0, 5.0))
 VELOCITY_SHAPE = (20, 24, 22)

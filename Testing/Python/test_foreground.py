@@ -5,12 +5,12 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from phantoms import brain, grid, image, voxels_ras
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.brain import extract_brain
 from MMLNRegistrationLib.pipeline.foreground import LEAST_VOXELS, foreground, tissue
 from MMLNRegistrationLib.pipeline.volume import Volume
+from phantoms import brain, grid, image, voxels_ras
 
 CPU = torch.device("cpu")
 GRID = grid("lps_axes", (24, 26, 24), (5.0, 5.0, 5.0))
@@ -44,7 +44,7 @@ def test_an_almost_empty_mask_is_refused() -> None:
     few.ravel()[: LEAST_VOXELS - 1] = 1
     with pytest.raises(InputError, match="fewer than"):
         foreground(BRAIN, mask_of(few), "none", CPU)
-    few.ravel()[: LEAST_VOXELS] = 1
+    few.ravel()[:LEAST_VOXELS] = 1
     assert foreground(BRAIN, mask_of(few), "none", CPU).voxels.sum() == LEAST_VOXELS
 
 

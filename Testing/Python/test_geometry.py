@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phantoms import DIRECTIONS, grid, voxels_ras
 
 from MMLNRegistrationLib.spatial.geometry import (
     Geometry,
@@ -13,6 +12,7 @@ from MMLNRegistrationLib.spatial.geometry import (
     transform_points,
     translation_matrix,
 )
+from phantoms import DIRECTIONS, grid, voxels_ras
 
 SPACING_MM = (0.7, 1.3, 2.5)
 

@@ -1,17 +1,15 @@
 """The linear start: far misplacements, mirrored storage, meaningless origins, fallbacks, and stopping."""
 
-import itertools
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantoms import brain, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 from MMLNRegistrationLib.pipeline import initial
 from MMLNRegistrationLib.pipeline.initial import Initial, InitialConfig, register_linear
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.progress import Cancelled, silent
 from MMLNRegistrationLib.spatial.geometry import Geometry, Matrix
+from phantoms import brain, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 FIXED_GRID = grid("oblique", (32, 36, 34), (4.0, 4.0, 4.0))
 BRAIN = image(brain, FIXED_GRID, "fixed")
@@ -108,7 +106,9 @@ def test_origins_that_mean_nothing_are_no_obstacle() -> None:
     """The same scan with an origin half a kilometre away: found as exactly as from next door."""
     away = np.array((3e5, -4e5, 1e5))
     moved = Volume(
-        BRAIN.array_kji, Geometry(FIXED_GRID.shape_kji, matrix_4x4(np.eye(3), tuple(away)) @ FIXED_GRID.ras_from_ijk), "m"
+        BRAIN.array_kji,
+        Geometry(FIXED_GRID.shape_kji, matrix_4x4(np.eye(3), tuple(away)) @ FIXED_GRID.ras_from_ijk),
+        "m",
     )
     found = found_from(BRAIN, moved, QUICK)
     assert median_error_mm(BRAIN, found.moving_ras_from_fixed_ras, matrix_4x4(np.eye(3), tuple(away))) < 0.3
@@ -166,7 +166,9 @@ def test_a_search_that_ends_worse_keeps_the_better_and_says_so(
     monkeypatch.setattr(initial, "_optimise", badly)
     found = found_from(BRAIN, BRAIN, QUICK)
     np.testing.assert_allclose(found.moving_ras_from_fixed_ras, np.eye(4), atol=1e-9)
-    assert found.notes == (f"The linear search did not improve on {kept}, which was kept; look at the result with care.",)
+    assert found.notes == (
+        f"The linear search did not improve on {kept}, which was kept; look at the result with care.",
+    )
 
 
 def test_an_optimiser_that_loses_the_image_leaves_the_start() -> None:
@@ -213,5 +215,10 @@ def test_progress_names_its_steps_and_stays_between_zero_and_one() -> None:
         progress=lambda step, fraction: told.append((step, fraction)),
         config=QUICK,
     )
-    assert {step for step, _ in told} == {"initial: search", "initial: rigid", "initial: affine 4 mm", "initial: affine 2 mm"}
+    assert {step for step, _ in told} == {
+        "initial: search",
+        "initial: rigid",
+        "initial: affine 4 mm",
+        "initial: affine 2 mm",
+    }
     assert all(0 <= fraction <= 1 for _, fraction in told)

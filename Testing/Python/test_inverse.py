@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+
+from MMLNRegistrationLib.spatial.inverse import invert_points
 from phantoms import (
     DIRECTIONS,
     affine_map,
@@ -13,8 +15,6 @@ from phantoms import (
     voxels_ras,
     wave,
 )
-
-from MMLNRegistrationLib.spatial.inverse import invert_points
 
 MOVED = matrix_4x4(rotation((15.0, -20.0, 25.0)) @ np.diag([1.1, 0.9, 1.05]), (60.0, -90.0, 40.0))
 

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+from MMLNRegistrationLib import io
+from MMLNRegistrationLib.errors import InputError
+from MMLNRegistrationLib.spatial.geometry import Geometry, Matrix
 from phantoms import (
     DIRECTIONS,
     affine_map,
@@ -19,10 +23,6 @@ from phantoms import (
     voxels_ras,
     wave,
 )
-
-from MMLNRegistrationLib import io
-from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.spatial.geometry import Geometry, Matrix
 
 FLIP = np.diag([-1.0, -1.0, 1.0])
 MOVED = matrix_4x4(rotation((10.0, -15.0, 20.0)) @ np.diag([1.1, 0.9, 1.05]), (4.0, -7.0, 25.0))

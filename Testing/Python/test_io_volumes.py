@@ -9,12 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantoms import DIRECTIONS, grid
 
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.spatial.geometry import Geometry
+from phantoms import DIRECTIONS, grid
 
 SHAPE = (8, 9, 10)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from phantoms import DIRECTIONS, Map, affine_map, determinant_of, displacement_of, grid, matrix_4x4, voxels_ras, wave
 
 from MMLNRegistrationLib.spatial import jacobian
 from MMLNRegistrationLib.spatial.geometry import Geometry
 from MMLNRegistrationLib.spatial.jacobian import Determinants, determinants, index_displacement
+from phantoms import DIRECTIONS, Map, affine_map, determinant_of, displacement_of, grid, matrix_4x4, voxels_ras, wave
 
 INNER = (slice(1, -1),) * 3
 STRETCH = matrix_4x4(np.array([[1.2, 0.3, 0.0], [-0.1, 0.9, 0.2], [0.1, 0.0, 1.1]]), (5.0, -8.0, 2.0))

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from phantoms import grid
 
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.quality.metrics import (
@@ -18,6 +17,7 @@ from MMLNRegistrationLib.quality.metrics import (
     voxel_points_ras,
 )
 from MMLNRegistrationLib.spatial.geometry import Geometry
+from phantoms import grid
 
 FIRST = np.array([[[0, 1, 1, 1], [2, 2, 0, 5]]], np.uint8)
 SECOND = np.array([[[1, 1, 1, 0], [2, 0, 0, 7]]], np.uint8)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantoms import brain, grid, image, voxels_ras, wave
 
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.errors import InputError
@@ -19,6 +18,7 @@ from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.pipeline.result import Registration
 from MMLNRegistrationLib.pipeline.volume import Volume
+from phantoms import brain, grid, image, voxels_ras, wave
 
 FIXED_GRID = grid("oblique", (26, 30, 28), (4.0, 4.0, 4.0))
 BEND = wave(2.0, 80.0)

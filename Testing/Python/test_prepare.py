@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from phantoms import DIRECTIONS, blob, brain, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.foreground import Foreground
@@ -20,6 +19,7 @@ from MMLNRegistrationLib.pipeline.prepare import (
 )
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.spatial.geometry import Geometry, axis_aligned_geometry
+from phantoms import DIRECTIONS, blob, brain, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 GRID = grid("oblique", (24, 26, 24), (5.0, 5.0, 5.0))
 BRAIN = image(brain, GRID)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from phantoms import affine_map, brain, displacement_of, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
@@ -14,6 +13,7 @@ from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.pipeline.result import Registration
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.spatial.geometry import Geometry
+from phantoms import affine_map, brain, displacement_of, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 LINEAR = matrix_4x4(rotation((6.0, -5.0, 8.0)), (8.0, -6.0, 5.0))
 FIXED_GRID = grid("lps_axes", (26, 30, 28), (4.0, 4.0, 4.0))
@@ -48,9 +48,7 @@ def test_labels_arrive_where_their_anatomy_is(registration: Registration) -> Non
     inside = expected > 0
     assert (carried.array_kji[inside] == expected[inside]).mean() > 0.85
     assert set(np.unique(carried.array_kji)) == {0, *np.unique(expected)}
-    np.testing.assert_allclose(
-        registration.displacement_mm, displacement_of(affine_map(LINEAR), FIXED_GRID), atol=1e-3
-    )
+    np.testing.assert_allclose(registration.displacement_mm, displacement_of(affine_map(LINEAR), FIXED_GRID), atol=1e-3)
 
 
 def test_labels_drawn_on_a_finer_grid_over_the_same_anatomy_are_carried_too(registration: Registration) -> None:

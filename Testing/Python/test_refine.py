@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from phantoms import brain, grid, voxels_ras, wave
 
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation
 from MMLNRegistrationLib.pipeline.field import deformation
 from MMLNRegistrationLib.pipeline.refine import SIMILARITIES, RefineConfig, refine
 from MMLNRegistrationLib.progress import Cancelled, silent
 from MMLNRegistrationLib.spatial.warp import identity_grid, resize_displacement, warp
+from phantoms import brain, grid, voxels_ras, wave
 
 NET = grid("identity", (32, 36, 34), (4.0, 4.0, 4.0))
 VELOCITY_SHAPE = (16, 18, 17)

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mmln_reference import tiny_network
-from phantoms import affine_map, brain, displacement_of, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
+from mmln_reference import tiny_network
 from MMLNRegistrationLib.errors import InputError, RegistrationError
 from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard
 from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
@@ -19,6 +18,7 @@ from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.progress import Cancelled
 from MMLNRegistrationLib.spatial.geometry import Geometry
+from phantoms import affine_map, brain, displacement_of, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
 FIXED_GRID = grid("lps_axes", (26, 30, 28), (4.0, 4.0, 4.0))
 LINEAR = matrix_4x4(rotation((6.0, -5.0, 8.0)) @ np.diag([1.05, 0.96, 1.0]), (8.0, -6.0, 5.0))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from phantoms import grid, matrix_4x4, rotation
 
 from MMLNRegistrationLib.errors import RegistrationError
 from MMLNRegistrationLib.pipeline.field import deformation, forward_displacement
@@ -13,6 +12,7 @@ from MMLNRegistrationLib.spatial.folding import SAFETY
 from MMLNRegistrationLib.spatial.jacobian import determinants, index_displacement
 from MMLNRegistrationLib.spatial.separable import gaussian_smooth
 from MMLNRegistrationLib.spatial.velocity import border_taper
+from phantoms import grid, matrix_4x4, rotation
 
 NET = grid("identity", (40, 40, 48))
 VELOCITY_SHAPE = (20, 20, 24)

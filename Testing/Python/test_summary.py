@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from phantoms import affine_map, displacement_of, grid, matrix_4x4, wave
 
 from MMLNRegistrationLib.pipeline.summary import jacobian_summary, similarity
 from MMLNRegistrationLib.spatial.jacobian import determinants, index_displacement
+from phantoms import affine_map, displacement_of, grid, matrix_4x4, wave
 
 GRID = grid("oblique_left_handed", (10, 11, 12), (1.0, 1.5, 2.0))
 EVERYWHERE = np.ones(GRID.shape_kji, bool)
@@ -81,7 +81,9 @@ def test_spread_is_taken_in_the_foreground_and_extremes_everywhere() -> None:
     assert folding.jacobian_max == expected.max()
     assert folding.sd_log_jacobian == pytest.approx(np.log(expected[foreground]).std(), rel=5e-3)
     # The linear part is a constant factor: it moves log J and does not spread it.
-    assert folding.sd_log_jacobian == pytest.approx(jacobian_summary(u, GRID, foreground).folding.sd_log_jacobian, abs=1e-5)
+    assert folding.sd_log_jacobian == pytest.approx(
+        jacobian_summary(u, GRID, foreground).folding.sd_log_jacobian, abs=1e-5
+    )
 
 
 def test_folded_voxels_are_those_of_the_strict_test() -> None:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from phantoms import grid
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume, checked_image, checked_labels
 from MMLNRegistrationLib.spatial.geometry import Geometry
+from phantoms import grid
 
 GRID = grid("oblique", (8, 9, 10))
 
