@@ -1,7 +1,7 @@
 """Draw the pictures of the README from a finished registration, with Slicer's own slice views.
 
-    mmln demo --output demo-output
-    python Resources/make_pictures.py demo-output
+mmln demo --output demo-output
+python Resources/make_pictures.py demo-output
 """
 
 from __future__ import annotations

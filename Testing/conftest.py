@@ -1,8 +1,14 @@
 """Tests that need what not every machine has are skipped there, with the reason said."""
 
 import os
+import signal
 
 import pytest
+
+
+def pytest_configure():
+    """A shell starts a job in the background with Ctrl-C ignored; the tests send it, and their commands must see it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

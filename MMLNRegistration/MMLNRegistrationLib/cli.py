@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +20,7 @@ from .errors import InputError, RegistrationError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mmln` command and return its exit code."""
+    _ready_streams()
     parsed = _parser().parse_args(arguments)
     # A polite kill unwinds like Ctrl-C, so that temporary folders go.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -45,6 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
         return _complain(f"{what} ({error.strerror}); check the path, its rights and the space left.", 2)
     return 0
+
+
+def _ready_streams() -> None:
+    """See to it that output can neither fail nor land in a file that happens to get a closed stream's number."""
+    number = os.open(os.devnull, os.O_RDWR)
+    while number <= 2:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for
 
 
 def _complain(sentence: str, code: int) -> int:

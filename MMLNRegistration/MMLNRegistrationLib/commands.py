@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from .model.registry import available_models, find_model
 from .outputs import output_folder, write_registration
 from .pipeline.propagate import carry_labels, require_labels_of
 from .pipeline.refine import RefineConfig
-from .pipeline.registration import Options, register as register_volumes
+from .pipeline.registration import Options
+from .pipeline.registration import register as register_volumes
 from .pipeline.result import Registration
 from .pipeline.summary import jacobian_summary
 from .pipeline.volume import Volume
@@ -109,7 +109,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     mean = evaluation.means(scores)
     print(
-        f"Mean of {len(scores)}: Dice coarse {mean['coarse_dice']:.3f}, fine {mean['fine_dice']:.3f}; {arguments.output}"
+        f"Mean of {len(scores)}: Dice coarse {mean['coarse_dice']:.3f}, fine {mean['fine_dice']:.3f}; "
+        f"all figures: {arguments.output}"
     )
 
 
@@ -130,6 +131,7 @@ def demo(arguments: argparse.Namespace) -> None:
     for name, error in (
         ("as stored", result.stored),
         ("centres aligned", result.centred),
+        ("true rigid part", result.rigid),
         ("registered", result.registered),
         ("true field", result.limit),
     ):

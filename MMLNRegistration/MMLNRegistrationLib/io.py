@@ -5,10 +5,6 @@ ITK and its files place voxels in LPS (x to the left, y to the back); everything
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .file_checks import check_dicom_series, check_nifti, check_written
 from .pipeline.volume import Volume, checked_image, checked_labels
+from .quiet import quiet_libraries
 from .spatial.geometry import Geometry, Matrix
 from .writing import replacing
 
@@ -62,7 +59,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
     _set_geometry(image, volume.geometry)
-    with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, _quiet():
+    with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
         check_written(temporary, volume.array_kji.nbytes)
 
@@ -74,7 +71,7 @@ def write_displacement(displacement_mm: NDArray[np.floating], geometry: Geometry
     """
     transform = displacement_transform(displacement_mm, geometry)
     size_bytes = 3 * np.float64().nbytes * int(np.prod(geometry.shape_kji))
-    with replacing(Path(path), size_bytes + _OVERHEAD_BYTES) as temporary, _quiet():
+    with replacing(Path(path), size_bytes + _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteTransform(transform, str(temporary))
 
 
@@ -102,7 +99,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
     _require_file(path)
     try:
         if path.name.lower().endswith(_IMAGE_SUFFIXES):
-            with _quiet():
+            with quiet_libraries():
                 unusable = check_nifti(path)
                 image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
             if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
@@ -112,7 +109,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
             transform = sitk.Transform(sitk.DisplacementFieldTransform(image))
         else:
             unusable = None
-            with _quiet():
+            with quiet_libraries():
                 transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(
@@ -180,7 +177,7 @@ def _read(path: Path) -> tuple[NDArray, Geometry]:
         _require_file(path)
         if path.name.lower().endswith(_FREESURFER_SUFFIXES):
             return _read_freesurfer(path)
-    with _quiet():
+    with quiet_libraries():
         return _read_dicom(path) if path.is_dir() else _read_itk(path)
 
 
@@ -300,17 +297,3 @@ def _displacement_image(transform: sitk.Transform) -> sitk.Image | None:
     if transform.GetTransformEnum() != sitk.sitkDisplacementField:
         return None
     return sitk.DisplacementFieldTransform(transform).GetDisplacementField()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """ITK's readers write complaints of their own to the standard error; ours is the sentence that counts."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

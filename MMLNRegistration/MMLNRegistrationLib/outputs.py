@@ -51,6 +51,8 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
                 _move(temporary, folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+    except InputError as error:
+        raise InputError(str(error).replace(str(temporary), str(folder))) from error
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); check its rights and the space left, or choose another."

@@ -31,14 +31,10 @@ def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
     gzipped = path.name.lower().endswith(".nii.gz")
     temporary = path.with_name(partial_name(".nii.gz" if gzipped else path.suffix))
     try:
-        with parent_folders(path):
-            try:
-                _reserve(temporary, size_bytes)
-                yield temporary
-                os.replace(temporary, path)
-            finally:
-                with suppress(OSError):  # before the folders above it go: they must be empty then
-                    temporary.unlink(missing_ok=True)
+        with parent_folders(path), _removed_at_last(temporary):
+            _reserve(temporary, size_bytes)
+            yield temporary
+            os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise InputError(
@@ -60,6 +56,15 @@ def parent_folders(path: Path) -> Iterator[None]:
         for parent in missing:
             with suppress(OSError):
                 parent.rmdir()
+
+
+@contextmanager
+def _removed_at_last(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _reserve(path: Path, size_bytes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,18 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MMLNRegistrationLib.cli import main
+
 SIZE, SPACING_MM = 26, 2.0
 """Voxels along each axis of the usual volume, and between them: a world of 52 mm."""
 
 _STEPS = ("prepare", "initial", "network", "refine", "remove folding", "outputs")
 
+BEND_MM = 1.6
+"""How the usual moving brain differs from the fixed one."""
+
 FAST = ("--initial", "identity", "--refine", "1")
+GOOD = ("--initial", "identity", "--refine", "6")
 
 RIGHT_HANDED = np.diag([1.0, 1.0, 1.0])
 
@@ -62,17 +69,24 @@ def brain(
     bend_mm: float = 0.0,
 ) -> NDArray[np.float32]:
     """(K, J, I) an egg with texture, 0 around it and up to about 200 inside, bent by some millimetres."""
-    index = np.stack(np.meshgrid(*map(np.arange, size[::-1]), indexing="ij")[::-1], axis=-1)
-    points = index @ to_world[:3, :3].T + to_world[:3, 3]
-    x, y, z = np.moveaxis(points + bend_mm * np.sin(points[..., [1, 2, 0]] / 8 + [0.5, 1.0, 2.0]), -1, 0)
-    inside = np.sqrt((x / 17) ** 2 + ((y - 0.006 * z**2) / 21) ** 2 + ((z + 0.1 * x) / 16) ** 2) < 1
+    x, y, z, inside = _anatomy(size, to_world, bend_mm)
     texture = np.sin(x / 3.5 + 0.4) * np.sin(y / 4) * np.sin(z / 3.7 - 0.7) + 0.5 * np.sin((x - y + z) / 5)
     return np.where(inside, 110 + 55 * texture, 0).astype(np.float32)
 
 
-def tissues(array: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A label map of a brain: 1 dark, 3 middle, 7 bright tissue."""
-    return np.select([array == 0, array < 90, array < 130], [0, 1, 3], 7).astype(np.uint8)
+def regions(bend_mm: float = 0.0) -> NDArray[np.uint8]:
+    """(K, J, I) on the usual grid: the labels 1, 3 and 7 in a brain that is bent in the same way, left to right."""
+    x, y, _, inside = _anatomy((SIZE,) * 3, USUAL_GRID, bend_mm)
+    return np.where(inside, np.select([x < -5, x + 0.2 * y < 4], [1, 3], 7), 0).astype(np.uint8)
+
+
+def _anatomy(size: tuple[int, int, int], to_world: NDArray[np.float64], bend_mm: float) -> list[NDArray[np.float64]]:
+    """Where the voxels lie in the straight brain, x, y, z, and whether they are inside it."""
+    index = np.stack(np.meshgrid(*map(np.arange, size[::-1]), indexing="ij")[::-1], axis=-1)
+    points = index @ to_world[:3, :3].T + to_world[:3, 3]
+    x, y, z = np.moveaxis(points + bend_mm * np.sin(points[..., [1, 2, 0]] / 8 + [0.5, 1.0, 2.0]), -1, 0)
+    inside = np.sqrt((x / 17) ** 2 + ((y - 0.006 * z**2) / 21) ** 2 + ((z + 0.1 * x) / 16) ** 2) < 1
+    return [x, y, z, inside]
 
 
 def itk_image(array: NDArray, to_world: NDArray[np.float64] = USUAL_GRID) -> sitk.Image:
@@ -132,7 +146,8 @@ def field(path: Path, value: float = 0.0, size: tuple[int, ...] = (SIZE,) * 3, b
     return path
 
 
-def elsewhere(to_world: np.ndarray = USUAL_GRID, mm: float = 1000.0) -> np.ndarray:
+def moved_grid(mm: float, to_world: NDArray[np.float64] = USUAL_GRID) -> NDArray[np.float64]:
+    """A grid, moved along each axis of the world."""
     result = to_world.copy()
     result[:3, 3] += mm
     return result
@@ -221,6 +236,13 @@ def refused(run: Run, arguments: list[object], words: str, folder: Path) -> None
     sentence = one_sentence(outcome.complaints)
     assert words in sentence
     assert outcome.code == 2
-    assert outcome.stdout == ""
+    assert outcome.stdout == "", outcome.stdout
     assert tree(folder) == before
     assert sorted(os.listdir(folder)) == links
+
+
+def register_in_process(fixed: Path, moving: Path, folder: Path) -> None:
+    """A registration for fixtures that outlive a test."""
+    terminate = signal.getsignal(signal.SIGTERM)
+    assert main(["register", str(fixed), str(moving), "--output", str(folder), *GOOD]) == 0
+    signal.signal(signal.SIGTERM, terminate)

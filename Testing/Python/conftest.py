@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from cli_cases import FAST, Outcome, Pair, Run, brain, is_progress, tissues, write
+from cli_cases import BEND_MM, Outcome, Pair, Run, brain, is_progress, regions, register_in_process, write
 from MMLNRegistrationLib.cli import main
 
 
@@ -39,12 +39,11 @@ def run(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Two brains as files, with what may come with them; not to be written to."""
     folder = tmp_path_factory.mktemp("pair")
-    moving = brain(bend_mm=1.2)
     return Pair(
         fixed=write(folder / "fixed.nii.gz"),
-        moving=write(folder / "moving.nii.gz", moving),
-        labels=write(folder / "labels.nii.gz", tissues(moving)),
-        fixed_labels=write(folder / "fixed_labels.nii.gz", tissues(brain())),
+        moving=write(folder / "moving.nii.gz", brain(bend_mm=BEND_MM)),
+        labels=write(folder / "labels.nii.gz", regions(BEND_MM)),
+        fixed_labels=write(folder / "fixed_labels.nii.gz", regions()),
         mask=write(folder / "mask.nii.gz", (brain() > 0).astype("uint8")),
     )
 
@@ -53,7 +52,5 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def registered(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished registration of the pair; not to be written to."""
     folder = tmp_path_factory.mktemp("registered") / "result"
-    terminate = signal.getsignal(signal.SIGTERM)
-    assert main(["register", str(pair.fixed), str(pair.moving), "--output", str(folder), *FAST]) == 0
-    signal.signal(signal.SIGTERM, terminate)
+    register_in_process(pair.fixed, pair.moving, folder)
     return folder

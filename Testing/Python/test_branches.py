@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
 
+from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
 from MMLNRegistrationLib.model.branches import (
     ORIENTATIONS,
     SliceBranch,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmln_reference import blob_pair, tiny_network
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
 from MMLNRegistrationLib.model.registry import available_models, find_model

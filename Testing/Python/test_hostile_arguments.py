@@ -15,12 +15,12 @@ from cli_cases import (
     FAST,
     Pair,
     brain,
-    elsewhere,
     field,
     linear,
+    moved_grid,
     refused,
+    regions,
     text,
-    tissues,
     write,
 )
 
@@ -44,7 +44,7 @@ def nan_transform(path: Path) -> Path:
 
 
 MASK = (brain() > 0).astype(np.uint8)
-LABELS = tissues(brain())
+LABELS = regions()
 
 REGISTER = {
     # Options.
@@ -96,7 +96,7 @@ REGISTER = {
     ),
     "no overlap in the world": (
         lambda folder, pair: [
-            *["register", pair.fixed, write(folder / "m.nii.gz", None, elsewhere())],
+            *["register", pair.fixed, write(folder / "m.nii.gz", None, moved_grid(1000.0))],
             *["--output", folder / "out", *FAST],
         ],
         "do not overlap",
@@ -109,7 +109,7 @@ REGISTER = {
         "fewer than",
     ),
     "mask on another grid": (
-        register("--fixed-mask", lambda folder: write(folder / "m.nii", MASK, elsewhere(mm=1.0))),
+        register("--fixed-mask", lambda folder: write(folder / "m.nii", MASK, moved_grid(1.0))),
         "does not lie on the grid",
     ),
     "mask of another size": (
@@ -139,7 +139,7 @@ REGISTER = {
         "very large",
     ),
     "labels elsewhere": (
-        register("--moving-labels", lambda folder: write(folder / "l.nii", LABELS, elsewhere())),
+        register("--moving-labels", lambda folder: write(folder / "l.nii", LABELS, moved_grid(1000.0))),
         "does not lie over",
     ),
     # Where nothing can be written.

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from cli_cases import FAST, Pair, brain, cut, elsewhere, field, linear, refused, text, tissues, write
+from cli_cases import FAST, Pair, cut, field, linear, moved_grid, refused, regions, text, write
 
 Make = Callable[[Path, Pair, Path], "list[object]"]
 """The arguments of a command, from a folder for files, the pair, and a finished registration of it."""
 
-LABELS = tissues(brain())
+LABELS = regions()
 
 
 def apply(*options: object, transform=None, image=None, reference=None, output="out.nii.gz") -> Make:
@@ -167,8 +167,8 @@ CASES = {
     "propagate: empty image": (propagate(lambda folder, pair: f"={pair.labels}"), "is not IMAGE=LABELS"),
     "propagate: missing labels": (propagate(lambda folder, pair: f"{pair.moving}=none.nii"), "does not exist"),
     "propagate: swapped": (propagate(lambda folder, pair: f"{pair.labels}={pair.moving}"), "fractional"),
-    "propagate: labels elsewhere": (
-        propagate(lambda folder, pair: f"{pair.moving}={write(folder / 'l.nii', LABELS, elsewhere())}"),
+    "propagate: labels moved_grid": (
+        propagate(lambda folder, pair: f"{pair.moving}={write(folder / 'l.nii', LABELS, moved_grid(1000.0))}"),
         "does not lie over",
     ),
     "evaluate: no table": (evaluate(lambda folder, pair: folder / "none.csv"), "does not exist"),

@@ -29,6 +29,7 @@ from cli_cases import (
     itk_image,
     leftovers,
     lps_from_ijk,
+    moved_grid,
     nifti,
     one_sentence,
     patched,
@@ -176,12 +177,6 @@ def on_grid(
     return write(path, brain(size, to_world), to_world)
 
 
-def moved(to_world: np.ndarray, mm: float) -> np.ndarray:
-    result = to_world.copy()
-    result[:3, 3] += mm
-    return result
-
-
 def padded(path: Path) -> Path:
     path.write_bytes(path.read_bytes() + bytes(512))
     return path
@@ -308,8 +303,8 @@ ACCEPTED = {
 # The same, where the world of the file means nothing: the affine start must find the other brain.
 ACCEPTED_ELSEWHERE = {
     "no qform and no sform": lambda folder: nifti(folder / "a.nii", ARRAY_IJK[::-1, ::-1], None, sform=0, qform=0),
-    "origin of a million": lambda folder: write(folder / "a.mha", None, moved(USUAL_GRID, 1e6)),
-    "origin of minus a million": lambda folder: write(folder / "a.nii", None, moved(USUAL_GRID, -1e6)),
+    "origin of a million": lambda folder: write(folder / "a.mha", None, moved_grid(1e6)),
+    "origin of minus a million": lambda folder: write(folder / "a.nii", None, moved_grid(-1e6)),
 }
 
 

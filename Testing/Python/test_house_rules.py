@@ -13,7 +13,7 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress"},
+    {"errors", "progress", "quiet"},
     {"spatial"},
     {"model"},
     {"pipeline"},
@@ -27,7 +27,7 @@ LAYERS = (
 )
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
-BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "scene"}}
+BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"}}
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmln_reference import blob_pair, literal_correlation, literal_diffusion
 
+from mmln_reference import blob_pair, literal_correlation, literal_diffusion
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation
 from MMLNRegistrationLib.model.losses import (

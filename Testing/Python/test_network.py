@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
 
+from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.network import MMLN, Level, LevelInput, MMLNConfig, pyramid
 from MMLNRegistrationLib.spatial.velocity import integrate

@@ -103,19 +103,23 @@ def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in place.parent.iterdir()] == ["down"]
 
 
+def write_and_fail(place: Path, error: BaseException) -> None:
+    with output_folder(place, overwrite=True) as temporary:
+        (temporary / "transform.h5").write_text("new")
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError("in the middle"), KeyboardInterrupt()])
 def test_nothing_remains_of_a_run_that_ends_early(error: BaseException, tmp_path: Path) -> None:
-    with pytest.raises(type(error)), output_folder(tmp_path / "new" / "place", overwrite=False) as temporary:
-        (temporary / "a.txt").write_text("a")
-        raise error
+    with pytest.raises(type(error)):
+        write_and_fail(tmp_path / "new" / "place", error)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_was_in_the_folder_survives_a_run_that_ends_early(tmp_path: Path) -> None:
     (tmp_path / "transform.h5").write_text("old")
-    with pytest.raises(ValueError, match="middle"), output_folder(tmp_path, overwrite=True) as temporary:
-        (temporary / "transform.h5").write_text("new")
-        raise ValueError("in the middle")
+    with pytest.raises(ValueError, match="middle"):
+        write_and_fail(tmp_path, ValueError("in the middle"))
     assert (tmp_path / "transform.h5").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 

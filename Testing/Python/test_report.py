@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from MMLNRegistrationLib.pipeline.result import FoldingRepair, FoldingSummary, Registration, Similarity
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.quality import charts, pictures

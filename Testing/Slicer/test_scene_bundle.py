@@ -118,7 +118,7 @@ def test_only_the_bundle_is_left_behind(tmp_path):
 
 def test_missing_folder_is_refused(tmp_path):
     result = registration(GEOMETRIES["aligned"], GEOMETRIES["oblique"])
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_scene(result, tmp_path / "nowhere" / "scene.mrb")
     assert list(tmp_path.iterdir()) == []
 

@@ -19,7 +19,8 @@ def extract_brain(image: Volume, device: torch.device) -> NDArray[np.bool_]:
     """
     if importlib.util.find_spec("deepbet") is None:
         raise InputError(
-            "Brain extraction needs deepbet: run pip install 'mmln-registration[brain]', give a mask, or use --brain none."
+            "Brain extraction needs deepbet: run pip install 'mmln-registration[brain]', give a mask, "
+            "or use --brain none."
         )
     import nibabel
     from deepbet.bet import BrainExtraction

@@ -19,7 +19,6 @@ from ..spatial.warp import displacement_scale, identity_grid, sample
 from .prepare import points_on, sample_volume
 from .volume import Volume
 
-
 INVERSE_CORRECTIONS = 3
 """Each leaves about a tenth of the error of the one before; see BENCHMARKS.md."""
 
@@ -42,7 +41,9 @@ def deformation(velocity: Tensor, net: Geometry) -> Deformation:
     return Deformation(resize_cubic(displacement, net.shape_kji) * scale, net)
 
 
-def forward_displacement(geometry: Geometry, deform: Deformation, moving_ras_from_fixed_ras: Matrix) -> NDArray[np.float32]:
+def forward_displacement(
+    geometry: Geometry, deform: Deformation, moving_ras_from_fixed_ras: Matrix
+) -> NDArray[np.float32]:
     """u (K, J, I, 3) in mm RAS on a grid in fixed space: x + u(x) = linear(deform(x)), a point of moving space.
 
     Computed as the linear part, which is affine in the voxel index, plus the rotated deformation.
@@ -105,7 +106,9 @@ def _follow(deform: Deformation, points: Tensor) -> Tensor:
 def warp_volume(moving: Volume, displacement_mm: NDArray[np.floating], fixed: Geometry) -> Volume:
     """moving(x + u(x)) on the fixed grid, linear, zero outside; sampled once, at moving's own resolution."""
     return Volume(
-        sample_volume(moving, moving_coordinates(moving.geometry, displacement_mm, fixed))[0, 0].numpy(), fixed, moving.name
+        sample_volume(moving, moving_coordinates(moving.geometry, displacement_mm, fixed))[0, 0].numpy(),
+        fixed,
+        moving.name,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..progress import Progress
+from ..progress import Progress, deferred_interrupts
 from ..spatial.geometry import Matrix, transform_points
 from .volume import Volume
 
@@ -71,8 +71,7 @@ def register_linear(
     centred.SetTranslation(moving_centre - fixed_centre)
 
     rigid = _best_rigid(pyramid[0], centred, config, progress)
-    progress("initial: rigid", 0.0)
-    _optimise(pyramid[1], rigid, config.levels_mm[0], config)
+    _optimise(pyramid[1], rigid, config.levels_mm[0], config, progress, "initial: rigid")
     candidates = {
         "the world coordinates of the files": sitk.Transform(3, sitk.sitkIdentity),
         "the centres of mass": centred,
@@ -85,8 +84,7 @@ def register_linear(
         affine.SetMatrix(rigid.GetMatrix())
         affine.SetTranslation(rigid.GetTranslation())
         for level, mm in enumerate(config.levels_mm, start=1):
-            progress(f"initial: affine {mm:g} mm", 0.0)
-            _optimise(pyramid[level], affine, mm, config)
+            _optimise(pyramid[level], affine, mm, config, progress, f"initial: affine {mm:g} mm")
         factor = abs(np.linalg.det(np.array(affine.GetMatrix()).reshape(3, 3)))
         if 1 / config.volume_factor_limit < factor < config.volume_factor_limit:
             wanted = "an affine map"
@@ -116,8 +114,7 @@ def _best_rigid(
     starts.sort(key=lambda entry: entry[:2], reverse=True)
     finished = []
     for _, number, start in starts[: config.candidates]:
-        progress("initial: search", 1.0)
-        _optimise(level, start, config.search_mm, config)
+        _optimise(level, start, config.search_mm, config, progress, "initial: search")
         finished.append((_mutual_information(level, start, config), number, start))
     return max(finished, key=lambda entry: entry[:2])[2]
 
@@ -127,12 +124,10 @@ def _optimise(
     transform: sitk.Transform,
     spacing_mm: float,
     config: InitialConfig,
+    progress: Progress,
+    step: str,
 ) -> None:
-    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that.
-
-    Without an observer, though that could tell the progress and cancel: a Ctrl-C comes up as an exception where the
-    observer begins, which must not cross the C++ optimiser. It takes two or three seconds at most.
-    """
+    """Improve transform in place; steps start at an eighth of a voxel and shrink to a fiftieth of that."""
     fixed, moving, fixed_mask = level
     method = _registration_method(config)
     method.SetMetricFixedMask(fixed_mask)
@@ -146,12 +141,27 @@ def _optimise(
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
+    stopped: list[BaseException] = []
+
+    def on_iteration() -> None:
+        # No exception may cross the C++ optimiser: it is stopped, and the exception raised once it has returned.
+        try:
+            progress(step, min(method.GetOptimizerIteration() / config.iterations, 1.0))
+        except BaseException as error:
+            stopped.append(error)
+        if stopped or interrupts:
+            method.StopRegistration()
+
+    method.AddCommand(sitk.sitkIterationEvent, on_iteration)
     try:
-        method.Execute(fixed, moving)
+        with deferred_interrupts() as interrupts:
+            method.Execute(fixed, moving)
     except RuntimeError as error:
         # ITK gives up when the images drift apart; the transform so far stays and is judged with the others.
         if not any(words in str(error) for words in ("samples map outside", "No valid points", "sampled points")):
             raise
+    if stopped:
+        raise stopped[0]
 
 
 def _registration_method(config: InitialConfig) -> sitk.ImageRegistrationMethod:

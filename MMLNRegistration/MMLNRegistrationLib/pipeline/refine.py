@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..model.local_correlation import LocalCorrelation
 from ..model.losses import correlation_coefficient, mind_loss, mutual_information
-from ..errors import InputError
 from ..progress import Progress
 from ..spatial.separable import apply_along_axes, cubic_matrix, gaussian_matrix, gaussian_smooth, resize_cubic
 from ..spatial.velocity import border_taper, integrate
@@ -58,9 +58,7 @@ class RefineConfig:
             raise InputError(f"Unknown similarity {self.similarity!r}; choose {', '.join(SIMILARITIES)}.")
 
 
-def refine(
-    fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig, progress: Progress
-) -> Tensor:
+def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig, progress: Progress) -> Tensor:
     """The velocity (1, 3, k, j, i) on the velocity grid, improved from the given one of the same shape.
 
     fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
@@ -74,7 +72,9 @@ def refine(
         image_shape = _coarse_shape(fixed.shape[2:], factor)
         grid_factor = max(1, factor // config.velocity_factor)
         velocity = resize_displacement(velocity, _coarse_shape(finest_shape, grid_factor))
-        level = _Level(_coarse_image(fixed, factor, image_shape), _coarse_image(moving, factor, image_shape), velocity, config)
+        level = _Level(
+            _coarse_image(fixed, factor, image_shape), _coarse_image(moving, factor, image_shape), velocity, config
+        )
         for _ in range(iterations):
             progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / total)
             level.step()

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
-from ..spatial.geometry import Matrix
+from ..spatial.geometry import Geometry, Matrix
 from ..spatial.velocity import border_taper
 from ..spatial.warp import resize_displacement, warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
@@ -71,11 +71,7 @@ def register(
         initial = _initial(fixed_image, moving_image, fixed_foreground, moving_foreground, options.initial, progress)
         moving_ras_from_fixed_ras = initial.moving_ras_from_fixed_ras
         moving_net = on_network_grid(moving_image, net, moving_ras_from_fixed_ras).to(device)
-        if not moving_net.any():
-            raise InputError(
-                f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
-                "use an affine or rigid start, or correct the transform."
-            )
+        _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
         velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine)
@@ -94,7 +90,7 @@ def register(
             fixed_foreground.voxels,
             float(np.linalg.det(moving_ras_from_fixed_ras[:3, :3])),
         )
-        inside = fixed_net > 0
+        inside = _on_network_grid_mask(fixed_foreground, fixed.geometry, net).to(device)
         moving_before = on_network_grid(moving_image, net, np.eye(4)).to(device)
         moving_after = warp(moving_net, unfolded.deformation.displacement_voxels)
 
@@ -145,6 +141,21 @@ def _initial(
         raise InputError(f"Unknown initial transform {wish!r}; choose affine, rigid, identity or a file.")
     masks = fixed_foreground.voxels, moving_foreground.voxels
     return register_linear(fixed, moving, *masks, rigid_only=wish == "rigid", progress=progress)
+
+
+def _require_overlap(moving_net: Tensor, fixed: Volume, moving: Volume) -> None:
+    """Raise InputError when nothing of the moving image lies on the network grid."""
+    if not moving_net.any():
+        raise InputError(
+            f"{fixed.name} and {moving.name} do not overlap where the initial transform puts them; "
+            "use an affine or rigid start, or correct the transform."
+        )
+
+
+def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -> Tensor:
+    """bool (1, 1, K, J, I): the foreground on the network grid."""
+    voxels = Volume(mask.voxels.astype(np.float32), geometry, "foreground")
+    return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
 def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, config: RefineConfig) -> Tensor:

@@ -74,8 +74,8 @@ def remove_folding(
         smoothed |= weight[0, 0] > 0.01
         reach_voxels, sigma_voxels = reach_voxels * config.growth, sigma_voxels * config.growth
     raise RegistrationError(
-        f"The field still folds at {count} voxels after {config.rounds} rounds of smoothing, so no result is delivered; "
-        "register with fewer --refine iterations, or check that both volumes show the same anatomy."
+        f"The field still folds at {count} voxels after {config.rounds} rounds of smoothing, so no result is "
+        "delivered; register with fewer --refine iterations, or check that both volumes show the same anatomy."
     )
 
 

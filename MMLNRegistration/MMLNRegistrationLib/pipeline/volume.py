@@ -42,7 +42,8 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
     if min(array_kji.shape) < MINIMUM_SIZE_VOXELS:
         size = " x ".join(str(n) for n in array_kji.shape[::-1])
         raise InputError(
-            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis is needed."
+            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis "
+            "is needed."
         )
     if np.iscomplexobj(array_kji):
         raise InputError(f"{name} holds complex numbers; save its magnitude as a scalar volume first.")
@@ -61,14 +62,14 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
 def checked_labels(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
     """A label map: whole numbers from 0 up, kept in the smallest unsigned type that holds them.
 
-    Raises InputError when values are fractional, negative, not finite or above 2**32 - 1.
+    Raises InputError when values are fractional, negative, not finite or above 2**31 - 1, where Slicer's end.
     """
     if np.issubdtype(array_kji.dtype, np.floating):
         if not np.isfinite(array_kji).all() or (array_kji != np.rint(array_kji)).any():
             raise InputError(f"{name} holds fractional or non-finite values; a label map must hold whole numbers.")
     elif not np.issubdtype(array_kji.dtype, np.integer) and array_kji.dtype != bool:
         raise InputError(f"{name} holds {array_kji.dtype} values; a label map must hold whole numbers.")
-    if array_kji.min() < 0 or array_kji.max() > np.iinfo(np.uint32).max:
-        raise InputError(f"{name} holds negative or very large values; labels must lie between 0 and 4294967295.")
+    if array_kji.min() < 0 or array_kji.max() > np.iinfo(np.int32).max:
+        raise InputError(f"{name} holds negative or very large values; labels must lie between 0 and 2147483647.")
     smallest = np.min_scalar_type(int(array_kji.max()))
     return Volume(array_kji.astype(smallest), geometry, name)

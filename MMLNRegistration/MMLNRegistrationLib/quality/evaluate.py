@@ -16,7 +16,6 @@ from ..pipeline.field import inverse_points, linear_displacement, warp_labels
 from ..pipeline.propagate import require_labels_of
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
-from ..spatial.geometry import Geometry
 from .metrics import Errors, Structures, errors, label_counts, mean_dice, mean_volume_ratio, merged, voxel_points_ras
 
 COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels")

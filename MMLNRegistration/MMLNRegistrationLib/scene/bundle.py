@@ -11,6 +11,7 @@ import slicer
 from ..errors import InputError
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
+from ..quiet import quiet_libraries
 from .jacobian import jacobian_node
 from .segments import segmentation_from_labels
 from .transforms import transform_node
@@ -22,7 +23,7 @@ def fill_scene(scene: slicer.vtkMRMLScene, registration: Registration, labels: V
     """Add what a registration delivers to a scene, and set up its slice views.
 
     The views show the fixed image with the warped one blended over it at 50 %. Also there: the moving image, the
-    Jacobian determinant with its legend, the transform, and labels (on the fixed grid) as a segmentation.
+    Jacobian determinant with its legend, the transform, and the labels (on the fixed grid) as a segmentation.
     """
     fixed, moving = registration.fixed, registration.moving
     fixed_node = volume_node(scene, fixed, fixed.name)
@@ -37,7 +38,8 @@ def fill_scene(scene: slicer.vtkMRMLScene, registration: Registration, labels: V
         fixed_node,
         moving_node,
     )
-    if labels is not None:
+    # Slicer aborts the whole process when it writes a segmentation without segments.
+    if labels is not None and labels.array_kji.any():
         segmentation_from_labels(scene, labels, f"{labels.name} propagated", reference_node=fixed_node)
     set_up_slice_views(scene, SliceLayers(fixed_node, warped_node, foreground_opacity=0.5))
 
@@ -56,9 +58,13 @@ def write_scene(registration: Registration, path: Path, labels: Volume | None = 
         # Slicer also puts its temporary files beside the bundle, so all of it goes when this folder goes.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
             unfinished = Path(folder).resolve() / path.name
-            if not scene.WriteToMRB(str(unfinished), None, messages):
+            with quiet_libraries():
+                written = scene.WriteToMRB(str(unfinished), None, messages)
+            if not written:
                 reason = " ".join(messages.GetAllMessagesAsString().split())
-                raise InputError(f"{path} could not be written; check the free space. Slicer says: {reason}")
+                raise InputError(f"{path} cannot be written; check the space left. Slicer says: {reason.rstrip('.')}.")
             os.replace(unfinished, path)
     except OSError as error:
-        raise InputError(f"{path} could not be written: {error.strerror}.") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); check the rights and the space left."
+        ) from error

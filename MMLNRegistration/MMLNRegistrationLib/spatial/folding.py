@@ -20,7 +20,9 @@ def folded(displacement_voxels: Tensor, linear_determinant: float = 1.0, safety:
     return determinants(displacement_voxels).strict <= safety * linear_determinant
 
 
-def smooth_velocity_near(velocity: Tensor, places: Tensor, reach_voxels: float, sigma_voxels: float) -> tuple[Tensor, Tensor]:
+def smooth_velocity_near(
+    velocity: Tensor, places: Tensor, reach_voxels: float, sigma_voxels: float
+) -> tuple[Tensor, Tensor]:
     """Velocity blended into its Gaussian-smoothed self around places, and the (1, 1, k, j, i) weights used.
 
     velocity: (1, 3, k, j, i). places: (3, N) positions on its grid, in voxels, channels k, j, i. The weight is 1 up to
