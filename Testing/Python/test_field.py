@@ -59,7 +59,7 @@ def test_u_is_the_shift_and_then_the_linear_map(direction: str) -> None:
     u = forward_displacement(geometry, constant_shift((1.0, -2.0, 3.5)), LINEAR)
     assert u.dtype == np.float32
     points = voxels_ras(geometry)
-    np.testing.assert_allclose(points + u, transform_points(LINEAR, points + (1, -2, 3.5)), atol=1e-4)
+    np.testing.assert_allclose(points + u, transform_points(LINEAR, points + np.array((1, -2, 3.5))), atol=1e-4)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

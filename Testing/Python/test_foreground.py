@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.pipeline.brain import extract_brain
 from MMLNRegistrationLib.pipeline.foreground import LEAST_VOXELS, foreground, tissue
 from MMLNRegistrationLib.pipeline.volume import Volume
-from phantoms import brain, grid, image, voxels_ras
+from phantoms import brain, grid, image
 
 CPU = torch.device("cpu")
 GRID = grid("lps_axes", (24, 26, 24), (5.0, 5.0, 5.0))
@@ -74,22 +73,15 @@ def test_a_mask_makes_extraction_needless(monkeypatch: pytest.MonkeyPatch) -> No
     assert foreground(BRAIN, mask_of(BRAIN.array_kji > 0.1), "auto", CPU).voxels.any()
 
 
+def test_extraction_is_asked_for_by_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    extracted = BRAIN.array_kji > 0.5
+    monkeypatch.setattr("MMLNRegistrationLib.pipeline.foreground.extract_brain", lambda scan, device: extracted)
+    found = foreground(BRAIN, None, "auto", CPU)
+    assert found.excludes_rest
+    assert found.voxels is extracted
+
+
 def test_extraction_without_deepbet_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs deepbet: run pip install 'mmln-registration\[brain\]'"):
         foreground(BRAIN, None, "auto", CPU)
-
-
-@pytest.mark.parametrize("direction", ["lps_axes", "oblique_left_handed"])
-def test_deepbet_marks_the_brain_in_the_voxels_of_the_image(direction: str) -> None:
-    pytest.importorskip("deepbet")
-    geometry = grid(direction, (70, 76, 80), (2.0, 2.0, 2.0))
-
-    def head(points: np.ndarray) -> np.ndarray:
-        r, a, s = np.moveaxis(points, -1, 0)
-        skull = np.sqrt((r / 62) ** 2 + (a / 74) ** 2 + ((s - 2) / 58) ** 2)
-        return brain(points) + 0.9 * np.exp(-(((skull - 1) / 0.05) ** 2))
-
-    found = extract_brain(image(head, geometry, "head"), CPU)
-    assert found.shape == geometry.shape_kji
-    assert overlap(found, brain(voxels_ras(geometry)) > 0.1) > 0.8

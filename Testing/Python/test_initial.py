@@ -115,16 +115,17 @@ def test_origins_that_mean_nothing_are_no_obstacle() -> None:
 
 
 def test_masks_lead_past_what_they_leave_out() -> None:
-    """A bright block beside the moving head, of the head's own size, draws the centre of mass away."""
-    beside = grid("oblique", (44, 36, 34), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    head = image(brain, beside, "moving")
-    array = head.array_kji.copy()
-    array[34:, 6:30, 6:30] = 1.0
+    """A bright block beside the moving head, half as big as the head, draws the centre of mass away."""
+    geometry = grid("oblique", (56, 36, 34), (4.0, 4.0, 4.0))
+    moving = image(brain, geometry, "moving")
+    head = moving.array_kji > 0
+    moving.array_kji[46:, 6:30, 6:30] = 1.0
     true = matrix_4x4(rotation((4.0, -6.0, 5.0)), (3.0, 5.0, -4.0))
     fixed = fixed_image(true)
-    masks = fixed.array_kji > 0, head.array_kji > 0
-    shown = Volume(np.where(masks[1], array, 0), beside, "moving")
-    found = register_linear(fixed, shown, *masks, rigid_only=False, progress=silent, config=QUICK)
+    masks = fixed.array_kji > 0, head
+    centres = [initial._centre_of_mass(moving, mask) for mask in (head, np.ones_like(head))]
+    assert np.linalg.norm(centres[0] - centres[1]) > 20
+    found = register_linear(fixed, moving, *masks, rigid_only=False, progress=silent, config=QUICK)
     assert median_error_mm(fixed, found.moving_ras_from_fixed_ras, true) < 1.5
 
 

@@ -98,7 +98,8 @@ def test_a_binary_mask_is_a_label_map_of_one() -> None:
         (np.inf, np.float64, "non-finite"),
         (-1, np.int16, "negative"),
         (-1.0, np.float32, "negative"),
-        (2**33, np.int64, "very large"),
+        (2**31, np.int64, "very large"),
+        (2**31, np.uint32, "very large"),
         (1j, np.complex64, "complex64"),
     ],
 )

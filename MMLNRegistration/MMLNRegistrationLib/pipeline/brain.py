@@ -29,7 +29,7 @@ def extract_brain(image: Volume, device: torch.device) -> NDArray[np.bool_]:
     nifti = nibabel.nifti1.Nifti1Image(array_ijk, image.geometry.ras_from_ijk)
     try:
         _, mask, _ = BrainExtraction(no_gpu=device.type == "cpu").run(nifti)
-    except AssertionError as error:
+    except (AssertionError, ValueError) as error:  # deepbet's words for an empty mask, at two places
         raise InputError(f"No brain was found in {image.name}; give a mask or use --brain none.") from error
     # deepbet works in the closest canonical orientation and may answer in it: turn the mask back.
     to_image = nibabel.orientations.ornt_transform(

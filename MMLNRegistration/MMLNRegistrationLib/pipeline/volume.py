@@ -15,7 +15,7 @@ MINIMUM_SIZE_VOXELS = 8
 
 
 LARGEST_MAGNITUDE = 1e37
-"""Beyond it numbers stand for nothing, as the lowest of a type often does, and overflow where they are reckoned with."""
+"""Beyond it numbers stand for nothing, as the lowest of a type often does, and overflow in arithmetic."""
 
 
 @dataclass(frozen=True, eq=False)
