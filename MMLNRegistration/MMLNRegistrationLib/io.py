@@ -28,13 +28,9 @@ _IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
 """What of the names of a transform says that it is stored as an image."""
 
 _FREESURFER_SUFFIXES = (".mgz", ".mgh")
-<<<<<<< HEAD
-_LINEAR_TOLERANCE_MM = 1e-3
 _SHEAR_TOLERANCE = 1e-3
 """Cosine of the angle between two axes that still counts as a right one: a tenth of a millimetre across a head."""
 
-=======
->>>>>>> tests
 _OVERHEAD_BYTES = 1 << 16
 """More than what headers and HDF5's tables add to the voxels."""
 
