@@ -51,6 +51,8 @@ def check_nifti(path: Path) -> NDArray[np.bool_] | None:
     dimensions, *sizes = struct.unpack_from(f"{order}8h", header, 40)
     sizes = [max(size, 1) for size in sizes[: max(dimensions, 0)]]
     datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
+    if datatype in _FLOAT_TYPES:
+        bits = 8 * np.dtype(_FLOAT_TYPES[datatype]).itemsize
     (offset,) = struct.unpack_from(f"{order}f", header, 108)
     start = max(int(offset), 0) if np.isfinite(offset) else 0
     voxels = header if name.endswith(".nii") else _content(path, ".img")

@@ -28,6 +28,9 @@ _IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
 """What of the names of a transform says that it is stored as an image."""
 
 _FREESURFER_SUFFIXES = (".mgz", ".mgh")
+_ITK_ERRORS = (RuntimeError, UnicodeDecodeError)
+"""What SimpleITK raises for files; the second where its message quotes bytes of theirs."""
+
 _SHEAR_TOLERANCE = 1e-3
 """Cosine of the angle between two axes that still counts as a right one: a tenth of a millimetre across a head."""
 
@@ -114,7 +117,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
             unusable = None
             with quiet_libraries():
                 transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except _ITK_ERRORS as error:
         raise InputError(
             f"{path.name} cannot be read as a transform; give an ITK transform file such as .h5."
         ) from error
@@ -189,7 +192,7 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError as error:
+    except _ITK_ERRORS as error:
         check_nifti(path)  # knows better what is wrong with one
         if "orthonormal" in str(error):
             raise _sheared(path) from error
@@ -210,7 +213,7 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
     unusable = check_nifti(path)
     try:
         image = reader.Execute()
-    except RuntimeError as error:
+    except _ITK_ERRORS as error:
         raise InputError(f"{path.name} is damaged or cut off; copy or export it again.") from error
     if len(size) > 3:
         image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
@@ -221,21 +224,23 @@ def _read_itk(path: Path) -> tuple[NDArray, Geometry]:
 
 
 def _read_dicom(folder: Path) -> tuple[NDArray, Geometry]:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise InputError(f"The folder {folder} holds no DICOM series; give a volume file or a folder of DICOM slices.")
-    if len(series) > 1:
-        raise InputError(f"The folder {folder} holds {len(series)} DICOM series; give a folder with one.")
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
     try:
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        if not series:
+            raise InputError(
+                f"The folder {folder} holds no DICOM series; give a volume file or a folder of DICOM slices."
+            )
+        if len(series) > 1:
+            raise InputError(f"The folder {folder} holds {len(series)} DICOM series; give a folder with one.")
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(files)
         image = reader.Execute()
-    except RuntimeError as error:
+        check_dicom_series(image, files, folder)
+    except _ITK_ERRORS as error:
         raise InputError(f"The DICOM series in {folder} is damaged or incomplete; export it again.") from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"The DICOM series in {folder} is in colour; a scalar volume is needed.")
-    check_dicom_series(image, files, folder)
     return sitk.GetArrayFromImage(image), _geometry(image, folder)
 
 
