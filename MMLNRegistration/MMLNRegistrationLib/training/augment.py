@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -154,7 +154,9 @@ def smooth_noise(
     return resize_cubic(torch.randn(1, channels, *nodes, generator=generator).to(device), shape_kji)
 
 
-def random_bias(image: Tensor, spacing_mm: float, strength: float, scale_mm: float, generator: torch.Generator) -> Tensor:
+def random_bias(
+    image: Tensor, spacing_mm: float, strength: float, scale_mm: float, generator: torch.Generator
+) -> Tensor:
     """image (1, 1, K, J, I) times exp of smooth noise of a deviation drawn from 0 to strength (the coil's shading)."""
     deviation = random_uniform(generator, 0.0, strength)
     noise = smooth_noise(generator, 1, image.shape[2:], spacing_mm, scale_mm, image.device)

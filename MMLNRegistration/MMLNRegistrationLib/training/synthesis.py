@@ -40,8 +40,8 @@ _UPPER_PERCENTILE = 99.5
 _NODES_PER_SCALE = 3
 """Voxels of the grid that flows are integrated on, per distance over which the finest velocity changes."""
 
-_VOXEL_SIGMA = 0.4
-"""Deviation, in voxels, of the least blur: label maps have hard edges, while a scan's voxels average what they hold."""
+_VOXEL_SIGMA = 0.5
+"""Least blur, as the deviation in voxels or slices: label maps have hard edges, a scan's voxels average over theirs."""
 
 _LARGEST_SLOPE = 0.2
 """Largest deformation per distance over which it changes: the flow of a steeper velocity may fold between voxels."""
@@ -132,7 +132,7 @@ def synthetic_pair(
 
     Each map is deformed by a flow of its own and, with a pose, by that affine map, in one resampling. Both images show
     the head, or both the brain alone; contrast, shading, sharpness and noise are drawn for each. Raises InputError for
-    maps of unlike or wrong shape, fractional types and unknown labels.
+    maps of unlike or wrong shape, fractional types, unknown labels and a spacing that no grid has.
     """
     for labels in (first_labels, second_labels):
         if labels.dim() != 5 or labels.shape[:2] != (1, 1) or labels.is_floating_point() or labels.dtype == torch.bool:
@@ -142,6 +142,7 @@ def synthetic_pair(
             )
     if first_labels.shape != second_labels.shape:
         raise InputError("The two label maps of a synthetic pair have different sizes; bring them onto one grid first.")
+    check_range("synthetic pair", "spacing_mm", spacing_mm, 0.1, 20)
     stripped = random_uniform(generator, 0.0, 1.0) < config.skull_stripped_share
     images, maps = [], []
     for index, labels in enumerate((first_labels, second_labels)):
