@@ -1,0 +1,1 @@
+"""Training: data, pairs, schedule and the run folder."""
