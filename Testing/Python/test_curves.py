@@ -147,6 +147,12 @@ def test_thinning_keeps_extremes_ends_and_order(values, most):
         assert kept is whole
 
 
+def test_thinning_of_a_zigzag():
+    # Two pieces of five, and the two ends, which are no extremes of theirs.
+    whole = Series(np.arange(10.0), np.array([3.0, 9, 3, 0, 3, 4, 1, 4, 8, 4]))
+    assert thin(whole, 6).steps.tolist() == [0, 1, 3, 6, 8, 9]
+
+
 def test_thinning_to_too_few_is_refused():
     with pytest.raises(ValueError, match="4 points or more, not 3"):
         thin(Series(np.zeros(9), np.zeros(9)), 3)
@@ -349,6 +355,17 @@ def test_constant_and_strange_sizes_are_drawn_inside(value):
         points = places(node)
         assert ((points[:, 0] >= LEFT) & (points[:, 0] <= RIGHT)).all()
         assert ((points[:, 1] > 84) & (points[:, 1] < height)).all()
+
+
+def test_level_that_has_just_begun_is_a_dot():
+    entries = [step(10, 1, core=0.3), step(20, 1, core=0.2), step(30, 2, core=0.4)]
+    dots = [node for node in drawn(entries).iter(f"{SVG}circle") if float(node.get("cx")) == RIGHT]
+    assert len(dots) == 2  # as recorded, and the mean
+
+
+def test_short_runs_have_whole_steps_only():
+    found = texts(drawn([step(0, learning_rate=0.5), step(2, learning_rate=0.5)]))
+    assert [text for text in found if text in {"0", "1", "2"}] == ["0", "0", "1", "2"]
 
 
 def test_labels_at_the_end_do_not_overlap():
