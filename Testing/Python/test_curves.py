@@ -284,6 +284,11 @@ def test_levels_are_labelled_bands_side_by_side():
     assert labels == ["level 1", "level 2", "level 3"]
 
 
+def test_level_without_figures_yet_has_no_band():
+    entries = [*example(), step(1010, 4), step(1020, 5)]
+    assert bands(drawn(entries)) == bands(drawn(example()))
+
+
 def test_narrow_bands_have_short_labels_or_none():
     entries = [step(1000, 1, core=0.1), step(1040, 2, core=0.2), step(1041, 3, core=0.3)]
     found = texts(drawn(entries))
