@@ -1,0 +1,1 @@
+"""Training the network: data, split, preparation, schedule, run folder."""
