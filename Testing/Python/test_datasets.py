@@ -99,6 +99,23 @@ def test_bids_is_known_by_its_folders_alone_and_a_single_image_needs_no_run(tmp_
     ]
 
 
+def test_a_derivative_of_bids_gives_its_images_on_their_own_grid(tmp_path: Path) -> None:
+    anat = "sub-01/anat/sub-01"
+    files(
+        tmp_path,
+        "dataset_description.json",
+        f"{anat}_desc-preproc_T1w.nii.gz",
+        f"{anat}_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz",
+        f"{anat}_desc-aseg_dseg.nii.gz",
+        "sub-02/anat/sub-02_space-MNI152NLin2009cAsym_T1w.nii.gz",
+        "sub-02/anat/sub-02_space-MNI152NLin2009cAsym_dseg.nii.gz",
+    )
+    assert [row[2:] for row in rows(tmp_path, find_scans([tmp_path]))] == [
+        (f"{anat}_desc-preproc_T1w.nii.gz", f"{anat}_desc-aseg_dseg.nii.gz"),
+        ("sub-02/anat/sub-02_space-MNI152NLin2009cAsym_T1w.nii.gz", None),
+    ]
+
+
 def test_bids_without_anatomical_images_is_refused(tmp_path: Path) -> None:
     files(tmp_path, "dataset_description.json", "sub-01/func/sub-01_bold.nii.gz")
     with pytest.raises(InputError, match="layout of BIDS"):
