@@ -43,8 +43,8 @@ def check_nifti(path: Path) -> NDArray[np.bool_] | None:
     if not name.endswith(_NIFTI_SUFFIXES):
         return None
     header = _content(path, ".hdr")
-    order = next((o for o in "<>" if header[:4] == struct.pack(f"{o}i", _HEADER_BYTES)), None)
-    if order is None or len(header) < _HEADER_BYTES:
+    order = _byte_order(header)
+    if order is None:
         return None  # not NIfTI, whatever the name says: the reader will complain
     if header[344:348] in _NIFTI_MAGIC:
         _check_voxel_size(header, order, path)
@@ -64,6 +64,15 @@ def check_nifti(path: Path) -> NDArray[np.bool_] | None:
     values = np.frombuffer(voxels, f"{order}{_FLOAT_TYPES[datatype]}", count, start)
     unusable = ~np.isfinite(values)
     return unusable.reshape(sizes[::-1])[(0,) * (len(sizes) - 3)] if unusable.any() and len(sizes) >= 3 else None
+
+
+def check_nifti_header(path: Path) -> None:
+    """Raise InputError for a NIfTI or Analyze file whose header contradicts itself. Voxels are not read."""
+    name = path.name.lower().removesuffix(".gz")
+    header = _content(path, ".hdr", _HEADER_BYTES) if name.endswith(_NIFTI_SUFFIXES) else b""
+    order = _byte_order(header)
+    if order is not None and header[344:348] in _NIFTI_MAGIC:
+        _check_voxel_size(header, order, path)
 
 
 def check_dicom_series(image: sitk.Image, files: Sequence[str], folder: Path) -> None:
@@ -92,6 +101,13 @@ def check_written(path: Path, voxel_bytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _byte_order(header: bytes) -> str | None:
+    """struct's sign for the order of bytes; None where this is no header of NIfTI or Analyze."""
+    if len(header) < _HEADER_BYTES:
+        return None
+    return next((order for order in "<>" if header[:4] == struct.pack(f"{order}i", _HEADER_BYTES)), None)
+
+
 def _check_voxel_size(header: bytes, order: str, path: Path) -> None:
     """ITK takes the voxel size from pixdim alone, and 1 mm where it makes no sense there."""
     spacing = np.array(struct.unpack_from(f"{order}3f", header, 80))
@@ -110,21 +126,24 @@ def _check_voxel_size(header: bytes, order: str, path: Path) -> None:
             )
 
 
-def _content(path: Path, part: str) -> bytes:
-    """The bytes of a file, unpacked; of a pair of .hdr and .img the part asked for. Empty where it is missing."""
-    packed = ".gz" if path.name.lower().endswith(".gz") else ""
-    name = path.name[: len(path.name) - len(packed)]
+def _content(path: Path, part: str, count: int = -1) -> bytes:
+    """The bytes of a file, unpacked, or the first `count`; of a pair of .hdr and .img the part asked for.
+
+    Empty where it is missing. Either part may be packed, whatever the other is.
+    """
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     if name.lower().endswith((".hdr", ".img")):
-        path = path.with_name(name[: -len(part)] + part + packed)
+        plain = path.with_name(name[: -len(part)] + part)
+        path = plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
     if not path.is_file():
         return b""
-    content = path.read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _cut_off(path) from error
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            return gzip.GzipFile(fileobj=file).read(count) if is_packed else file.read(count)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise _cut_off(path) from error
 
 
 def _cut_off(path: Path) -> InputError:

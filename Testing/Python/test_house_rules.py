@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "writing"},
+    {"file_checks", "io", "tables", "writing"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

@@ -49,6 +49,7 @@ def test_what_is_written_is_read_again(suffix: str, direction: str, tmp_path: Pa
     found = io.read_image(tmp_path / f"scan{suffix}")
     np.testing.assert_array_equal(found.array_kji, volume.array_kji)
     assert found.geometry.matches(volume.geometry)
+    assert io.read_header(tmp_path / f"scan{suffix}").matches(found.geometry)
     assert found.name == f"scan{suffix}"
     assert [entry.name for entry in tmp_path.iterdir()] == [f"scan{suffix}"]
 

@@ -43,12 +43,7 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
 
     Raises InputError when it is too small, has no finite voxel, or is constant.
     """
-    if min(array_kji.shape) < MINIMUM_SIZE_VOXELS:
-        size = " x ".join(str(n) for n in array_kji.shape[::-1])
-        raise InputError(
-            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis "
-            "is needed."
-        )
+    require_size(array_kji.shape, name)
     if np.iscomplexobj(array_kji):
         raise InputError(f"{name} holds complex numbers; save its magnitude as a scalar volume first.")
     with np.errstate(over="ignore"):
@@ -61,6 +56,16 @@ def checked_image(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:
         raise InputError(f"{name} is constant: every voxel is {lowest:g}; choose an image that shows anatomy.")
     image[~finite] = lowest
     return Volume(image, geometry, name)
+
+
+def require_size(shape_kji: tuple[int, ...], name: str) -> None:
+    """Raise InputError when a grid is too small for a registration."""
+    if min(shape_kji) < MINIMUM_SIZE_VOXELS:
+        size = " x ".join(str(n) for n in shape_kji[::-1])
+        raise InputError(
+            f"{name} has {size} voxels; a 3D volume with at least {MINIMUM_SIZE_VOXELS} voxels along each axis "
+            "is needed."
+        )
 
 
 def checked_labels(array_kji: NDArray, geometry: Geometry, name: str) -> Volume:

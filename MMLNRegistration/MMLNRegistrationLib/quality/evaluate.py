@@ -16,6 +16,7 @@ from ..pipeline.field import inverse_points, linear_displacement, warp_labels
 from ..pipeline.propagate import require_labels_of
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
+from ..tables import read_rows
 from .metrics import Errors, Structures, errors, label_counts, mean_dice, mean_volume_ratio, merged, voxel_points_ras
 
 COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels")
@@ -64,7 +65,7 @@ def read_cases(table: Path) -> list[Case]:
 
     Raises InputError when it cannot be read, lacks a column, has no row, or names a file that is not there.
     """
-    rows = _read_rows(table, COLUMNS)
+    rows = read_rows(table, COLUMNS)
     cases = [Case(*(table.parent / row[column] for column in COLUMNS)) for row in rows]
     for number, (row, case) in enumerate(zip(rows, cases, strict=True), start=2):
         if not all(row[column] for column in COLUMNS):
@@ -77,7 +78,7 @@ def read_cases(table: Path) -> list[Case]:
 
 def read_structures(table: Path) -> Structures:
     """Which labels form structures and which count alone, from columns label, structure, counts_for_fine_dice (yes)."""
-    rows = _read_rows(table, ("label", "structure", "counts_for_fine_dice"))
+    rows = read_rows(table, ("label", "structure", "counts_for_fine_dice"))
     if not all(row["label"].isascii() and row["label"].isdigit() for row in rows):
         raise InputError(f"{table.name} has labels that are not whole numbers; correct the column label.")
     coarse = {int(row["label"]): row["structure"] for row in rows if row["structure"]}
@@ -203,27 +204,6 @@ def _write_scores(scores: Sequence[Score], path: Path) -> None:
         writer = csv.DictWriter(stream, fieldnames=list(table[0]))
         writer.writeheader()
         writer.writerows(table)
-
-
-def _read_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    if table.is_dir():
-        raise InputError(f"{table} is a folder; give a CSV table.")
-    if not table.is_file():
-        raise InputError(f"{table} does not exist; give a CSV table.")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{table.name} lacks the column {', '.join(missing)}; it needs {', '.join(columns)}.")
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table.name} is not a CSV table in UTF-8; save it as one.") from error
-    if not rows:
-        raise InputError(f"{table.name} has no rows; list at least one.")
-    if any(None in row or None in row.values() for row in rows):
-        raise InputError(f"{table.name} has rows with more or fewer fields than its header; correct them.")
-    return rows
 
 
 def _only(labels: Volume, kept: Sequence[int]) -> np.ndarray:
