@@ -151,6 +151,36 @@ def _parser() -> argparse.ArgumentParser:
     _add_output_folder(demo, default=Path("mmln-demo"))
     _add_registration_options(demo)
 
+    train = commands.add_parser("train", help="train a network on your own data")
+    train.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder of scans (plain, BIDS, neurite-OASIS, LPBA40) or table image,labels,subject; may be repeated",
+    )
+    train.add_argument("--output", type=Path, required=True, metavar="RUN", help="the run's folder")
+    train.add_argument(
+        "--config", type=Path, metavar="FILE", help="JSON: a preset (paper or fast) and what differs from it"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
+    train.add_argument(
+        "--validation-data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="scans to validate on; default: a share of the subjects in --data",
+    )
+    train.add_argument(
+        "--structures", type=Path, metavar="FILE", help="table label,structure for the Dice; default: every label"
+    )
+    train.add_argument("--cache", type=Path, metavar="DIR", help="for the prepared scans (default: in RUN)")
+    train.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used")
+    train.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
+    train.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
+
     commands.add_parser("models", help="list the trained networks that come with the package")
     commands.add_parser("doctor", help="say what is installed and what works")
     return parser

@@ -25,11 +25,17 @@ from .pipeline.registration import register as register_volumes
 from .pipeline.result import Registration
 from .pipeline.summary import jacobian_summary
 from .pipeline.volume import Volume
+from .progress import Cancelled
 from .quality import evaluate as evaluation
 from .quality.demo_errors import demo_errors
 from .quality.demo_pair import make_demo_pair
 from .spatial.geometry import Geometry, Matrix
 from .spatial.inverse import invert_points
+from .training.config import read_config
+from .training.console import TrainingLines, stopping_between_steps
+from .training.run import RunSettings
+from .training.run import train as train_network
+from .training.run_folder import RunFolder
 
 
 def register(arguments: argparse.Namespace) -> None:
@@ -142,6 +148,38 @@ def demo(arguments: argparse.Namespace) -> None:
     _print_verdict(registration, arguments.output)
 
 
+def train(arguments: argparse.Namespace) -> None:
+    """mmln train --data DIR --output RUN."""
+    _set_threads(arguments.threads)
+    folder = RunFolder(arguments.output)
+    if arguments.resume and arguments.config is None and folder.exists():
+        config = folder.read_config()
+    else:
+        config = read_config(arguments.config)
+    settings = RunSettings(
+        data=tuple(arguments.data),
+        output=arguments.output,
+        config=config,
+        validation_data=tuple(arguments.validation_data),
+        structure_of_label=evaluation.read_structures(arguments.structures).coarse if arguments.structures else None,
+        cache=arguments.cache,
+        workers=arguments.threads or torch.get_num_threads(),
+        skip_bad=arguments.skip_bad,
+        device=arguments.device,
+        resume=arguments.resume,
+    )
+    progress = ConsoleProgress()
+    try:
+        with stopping_between_steps(progress) as stoppable:
+            state = train_network(settings, stoppable, TrainingLines(progress))
+    except Cancelled:
+        print(f"Stopped; go on with --resume. Results so far: {arguments.output}")
+        raise KeyboardInterrupt from None
+    finally:
+        progress.close()
+    print(f"Best validation score {state.best_score:.4f} at step {state.best_step}: {folder.best}")
+
+
 def models(arguments: argparse.Namespace) -> None:
     """mmln models."""
     entries = available_models()
@@ -164,9 +202,7 @@ def doctor(arguments: argparse.Namespace) -> None:
 
 def _options(arguments: argparse.Namespace) -> Options:
     """The options shared by all commands that register; also sets how many threads are used."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(arguments.threads)
+    _set_threads(arguments.threads)
     refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
     return Options(
         model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
@@ -175,6 +211,12 @@ def _options(arguments: argparse.Namespace) -> Options:
         device=arguments.device,
         refine=refine,
     )
+
+
+def _set_threads(count: int | None) -> None:
+    if count:
+        torch.set_num_threads(count)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
 
 
 def _initial(wish: str) -> str | Matrix:

@@ -6,6 +6,7 @@ scalar, the mean of what each image of the batch would give alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +34,19 @@ def correlation_coefficient(first: Tensor, second: Tensor) -> Tensor:
 def correlation_loss(first: Tensor, second: Tensor) -> Tensor:
     """Eq 4: 1 - CorrCoef."""
     return 1.0 - correlation_coefficient(first, second)
+
+
+def local_correlation_loss(first: Tensor, second: Tensor) -> Tensor:
+    """1 - mean squared local correlation; empty background, which correlates with nothing, counts as 1."""
+    return 1.0 - local_correlation(first, second)
+
+
+def dice_loss(first: Tensor, second: Tensor) -> Tensor:
+    """1 - soft Dice of structures (B, S, *shape) with values in [0, 1], mean over those that either map shows."""
+    overlap = 2.0 * (first * second).flatten(2).sum(dim=2)
+    sizes = first.flatten(2).sum(dim=2) + second.flatten(2).sum(dim=2)
+    shown = sizes > 0
+    return (1.0 - overlap / sizes.clamp_min(1.0))[shown].mean() if shown.any() else overlap.sum() * 0.0
 
 
 def diffusion(velocity: Tensor) -> Tensor:
@@ -127,61 +141,92 @@ def mind_loss(fixed: Tensor, moving: Tensor, radius_voxels: int = 1, dilation_vo
     return (fixed_features - mind_features(moving, radius_voxels, dilation_voxels)).square().mean()
 
 
+SIMILARITY_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "correlation": correlation_loss,
+    "local_correlation": local_correlation_loss,
+}
+"""What S of Eq 6-8 can be: the paper's, or the one that also sees what is small and what is dim."""
+
+
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms of Eq 5-8. Raises InputError for negative weights.
+    """Terms of Eq 5-8 and their weights. Raises InputError for an unknown similarity and for negative weights.
 
+    similarity: one of SIMILARITY_LOSSES; the paper's is correlation.
     k: of the velocity's regularisation, at full resolution.
     alpha, beta of the paper are slice_weights, one for each level but the last; theta is core_weight.
+    dice_weight: of the structures' overlap, where label maps exist. The paper has no such term.
     """
 
+    similarity: str = "correlation"
     k: float = 1.0
     slice_weights: tuple[float, ...] = (0.25, 0.5)
     core_weight: float = 0.25
+    dice_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.k, self.core_weight, *self.slice_weights) < 0:
+        if self.similarity not in SIMILARITY_LOSSES:
+            raise InputError(f"Unknown similarity {self.similarity!r}; choose {' or '.join(SIMILARITY_LOSSES)}.")
+        if min(self.k, self.core_weight, self.dice_weight, *self.slice_weights) < 0:
             raise InputError("The weights of the loss must not be negative.")
 
 
 class LevelLoss(NamedTuple):
-    """Terms of the loss of one level and their weighted sum (Eq 6-8), as scalars. Similarities are unweighted."""
+    """Terms of the loss of one level and their weighted sum (Eq 6-8), as scalars. All but L_v are unweighted."""
 
     total: Tensor
     similarity: Tensor
-    """1 - CorrCoef of F_i and M_i(phi_i)."""
+    """S(F_i, M_i(phi_i)); 0 for images that are not to be compared."""
     regularisation: Tensor
     """L_v of Eq 5, its factor included."""
     slices: Tensor
-    """1 - CorrCoef of F_i and M_i(phi_i'), mean over orientations; 0 without the 2D branch and at the last level."""
+    """S(F_i, M_i(phi_i')), mean over orientations; 0 without the 2D branch and at the last level."""
     core: Tensor
-    """1 - CorrCoef of the cores; 0 without the core branch and before the last level."""
+    """S of the cores; 0 without the core branch and before the last level."""
+    dice: Tensor
+    """1 - soft Dice of the structures; 0 without label maps."""
+
+
+class Structures(NamedTuple):
+    """The same structures of both images of a pair, (B, S, K, J, I) with values in [0, 1]."""
+
+    fixed: Tensor
+    moving: Tensor
+
+
+class Warped(NamedTuple):
+    """What the velocities of one level make of the moving image. What was not made is empty or None."""
+
+    image: Tensor | None
+    """M_i(phi_i); None when the images are of two contrasts and only their structures are to be compared."""
+    slices: tuple[Tensor, ...]
+    """M_i(phi_i') of each orientation."""
+    core: tuple[Tensor, Tensor] | None
+    """Core F_L and core M_L(core phi_L')."""
+    structures: Structures | None
+    """Those of F_i, and those of M_i under phi_i."""
 
 
 def level_loss(
-    fixed: Tensor,
-    warped: Tensor,
-    velocity: Tensor,
-    level: int,
-    levels: int,
-    weights: LossConfig,
-    slices: tuple[Tensor, ...] = (),
-    core: tuple[Tensor, Tensor] | None = None,
+    fixed: Tensor, warped: Warped, velocity: Tensor, level: int, levels: int, weights: LossConfig
 ) -> LevelLoss:
-    """Eq 6-8 for level p of L (1 the coarsest).
+    """Eq 6-8 for level p of L (1 the coarsest), and the Dice term of ours.
 
-    fixed, warped: F_i and M_i(phi_i). velocity: v_i, in voxels of the level. slices: M_i(phi_i') of each orientation.
-    core: core F_L and core M_L(core phi_L').
+    fixed: F_i. velocity: v_i, in voxels of the level.
     """
     nothing = velocity.new_zeros(())
-    similarity = correlation_loss(fixed, warped)
+    measure = SIMILARITY_LOSSES[weights.similarity]
+    similarity = nothing if warped.image is None else measure(fixed, warped.image)
     regularisation = velocity_regularisation(velocity, level, levels, weights.k)
     total = regularisation + similarity
-    slice_loss, core_loss = nothing, nothing
-    if slices:
-        slice_loss = torch.stack([correlation_loss(fixed, image) for image in slices]).mean()
-        total = total + weights.slice_weights[level - 1] * slice_loss
-    if core is not None:
-        core_loss = correlation_loss(*core)
-        total = total + weights.core_weight * core_loss
-    return LevelLoss(total, similarity, regularisation, slice_loss, core_loss)
+    slices, core, dice = nothing, nothing, nothing
+    if warped.slices:
+        slices = torch.stack([measure(fixed, image) for image in warped.slices]).mean()
+        total = total + weights.slice_weights[level - 1] * slices
+    if warped.core is not None:
+        core = measure(*warped.core)
+        total = total + weights.core_weight * core
+    if warped.structures is not None:
+        dice = dice_loss(*warped.structures)
+        total = total + weights.dice_weight * dice
+    return LevelLoss(total, similarity, regularisation, slices, core, dice)

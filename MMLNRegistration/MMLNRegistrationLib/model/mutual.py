@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..spatial.velocity import integrate
 from ..spatial.warp import warp
 from .branches import SliceBranch, run_core
-from .losses import LevelLoss, LossConfig, level_loss
+from .losses import LevelLoss, LossConfig, Structures, Warped, level_loss
 from .network import MMLN
 
 
@@ -35,22 +35,32 @@ class MutualLearning(nn.Module):
             SliceBranch(config, reads_velocity=index > 0) for index in range(beside_levels)
         )
 
-    def forward(self, level: int, fixed: Tensor, moving: Tensor) -> LevelLoss:
-        """Loss of one level, 1 the coarsest (Eq 6-8), for a batch of pairs as MMLN.forward takes them.
+    def forward(
+        self,
+        level: int,
+        fixed: Tensor,
+        moving: Tensor,
+        structures: Structures | None = None,
+        *,
+        compare_images: bool = True,
+    ) -> LevelLoss:
+        """Loss of one level, 1 the coarsest (Eq 6-8), for a batch of pairs on that level's own grid.
 
+        fixed, moving: as MMLN.forward takes them. structures: on the same grid. compare_images: whether the images
+        are of one contrast; if not, structures alone are compared, and no branch runs.
         It reaches the weights of all levels up to this one; freeze those that shall not learn.
         Raises InputError for shapes and levels that the network refuses.
         """
         config = self.network.config
         *_, run = self.network.run_levels(fixed, moving, level)
-        warped = warp(run.moving, integrate(run.output.velocity))
+        displacement = integrate(run.output.velocity)
+        carried = None if structures is None else Structures(structures.fixed, warp(structures.moving, displacement))
         slices: tuple[Tensor, ...] = ()
         core: tuple[Tensor, Tensor] | None = None
-        if level < config.levels and config.branch_2d:
+        if compare_images and level < config.levels and config.branch_2d:
             slices = self.slice_branches[level - 1](run)
-        if level == config.levels and config.branch_core:
+        if compare_images and level == config.levels and config.branch_core:
             core_run = run_core(self.network, run)
             core = core_run.fixed, core_run.warped
-        return level_loss(
-            run.fixed, warped, run.output.velocity, level, config.levels, self.weights, slices=slices, core=core
-        )
+        warped = Warped(warp(run.moving, displacement) if compare_images else None, slices, core, carried)
+        return level_loss(run.fixed, warped, run.output.velocity, level, config.levels, self.weights)

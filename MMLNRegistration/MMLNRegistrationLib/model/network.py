@@ -199,8 +199,8 @@ class MMLN(nn.Module):
     def forward(self, fixed: Tensor, moving: Tensor, up_to_level: int | None = None) -> MMLNOutput:
         """Velocities that carry moving onto fixed: M(x + u(x)) ~ F(x) with u = integrate(v).
 
-        fixed, moving: (B, 1, K, J, I), one intensity scale ([0, 1]), affinely aligned, sizes multiples of
-            total_stride. up_to_level: 1 is the coarsest, None means all levels.
+        fixed, moving: (B, 1, K, J, I), one intensity scale ([0, 1]), affinely aligned, on the grid of the finest
+            level that runs, sizes multiples of 2 ** up_to_level. up_to_level: 1 is the coarsest, None means all.
         Raises InputError for other shapes and levels.
         """
         return MMLNOutput(tuple(run.output.velocity for run in self.run_levels(fixed, moving, up_to_level)))
@@ -212,11 +212,11 @@ class MMLN(nn.Module):
         """
         count = self.config.levels if up_to_level is None else up_to_level
         self._check(fixed, moving, count)
-        return self._run_levels(pyramid(fixed, self.config.levels), pyramid(moving, self.config.levels), count)
+        return self._run_levels(pyramid(fixed, count), pyramid(moving, count))
 
-    def _run_levels(self, fixed: list[Tensor], moving: list[Tensor], count: int) -> Iterator[LevelRun]:
+    def _run_levels(self, fixed: list[Tensor], moving: list[Tensor]) -> Iterator[LevelRun]:
         before: LevelOutput | None = None
-        for subnet, fixed_i, moving_i in zip(self.levels[:count], fixed, moving, strict=False):
+        for subnet, fixed_i, moving_i in zip(self.levels[: len(fixed)], fixed, moving, strict=True):
             if before is None:
                 inputs = LevelInput(torch.cat([fixed_i, moving_i], dim=1), None, None)
             else:
@@ -232,7 +232,7 @@ class MMLN(nn.Module):
             before = output
 
     def _check(self, fixed: Tensor, moving: Tensor, up_to_level: int) -> None:
-        stride, levels = self.config.total_stride, self.config.levels
+        stride, levels = 2**up_to_level, self.config.levels
         if not 1 <= up_to_level <= levels:
             raise InputError(f"This network has levels 1 to {levels}; level {up_to_level} was asked for.")
         for name, image in (("fixed", fixed), ("moving", moving)):
@@ -245,13 +245,13 @@ class MMLN(nn.Module):
             )
         if any(size == 0 or size % stride for size in fixed.shape[2:]):
             raise InputError(
-                f"Every size of the network grid must be a multiple of {stride} (2 per level, {levels} levels); "
+                f"Every size of the network grid must be a multiple of {stride} (2 per level, {up_to_level} levels); "
                 f"{tuple(fixed.shape[2:])} is not. Pad the images first."
             )
 
 
 def pyramid(image: Tensor, levels: int) -> list[Tensor]:
-    """image (B, C, K, J, I) at all levels, coarsest first, each half the next by trilinear interpolation (3.1)."""
+    """image (B, C, K, J, I) at so many levels, coarsest first, each half the next by trilinear interpolation (3.1)."""
     images = [image]
     for _ in range(levels - 1):
         finer = images[0]

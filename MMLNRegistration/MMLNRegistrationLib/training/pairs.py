@@ -1,0 +1,168 @@
+"""The pairs a network learns from: which, in what order, in what pose. All of it follows from the seed and the step.
+
+So a resumed run sees the pairs that an uninterrupted one would have seen, and each device of many its own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..model.losses import Structures
+from ..model.network import pyramid
+from ..spatial.warp import identity_grid, sample
+from .augment import affine_coordinates, random_intensity, random_pair_pose, read_at
+from .config import TrainConfig
+from .datasets import Scan
+from .preparation import PreparedData, PreparedScan
+from .synthesis import synthetic_pair
+
+_KEPT_SCANS = 512
+"""Scans kept in memory at a lower level's resolution, where they are small."""
+
+
+class Batch(NamedTuple):
+    """Pairs (B, 1, K, J, I) on the grid of one level."""
+
+    fixed: Tensor
+    moving: Tensor
+    structures: Structures | None
+    compare_images: bool
+    """False for synthetic pairs: their two images may be of two contrasts."""
+
+
+class PairSource:
+    """Draws training pairs from prepared scans.
+
+    Raises InputError when there are too few scans for the pairs that the configuration asks for.
+    """
+
+    def __init__(self, data: PreparedData, scans: tuple[Scan, ...], config: TrainConfig) -> None:
+        self.data = data
+        self.config = config
+        self.real = [scan for scan in scans if scan.image]
+        self.labelled = [scan for scan in scans if scan.labels]
+        subjects = sorted({scan.subject for scan in self.real})
+        if config.synthetic_share < 1 and len(subjects) < 2:
+            raise InputError("Training on images needs scans of at least two subjects; give more data.")
+        if config.synthetic_share > 0 and not self.labelled:
+            raise InputError("Training on synthetic images needs label maps; give some, or set synthetic_share to 0.")
+        if config.atlases >= max(len(subjects), 1):
+            raise InputError(f"{config.atlases} atlases leave none of {len(subjects)} subjects to register to them.")
+        order = torch.randperm(len(subjects), generator=_generator(config.seed, 0, 0)).tolist()
+        self.atlases = {subjects[index] for index in order[: config.atlases]}
+        self._kept: OrderedDict[tuple[str, int], PreparedScan] = OrderedDict()
+
+    def batch(self, step: int, level: int, part: int = 0, parts: int = 1) -> Batch:
+        """The pairs of one step, on the CPU; with several devices, those of one of them."""
+        count = self.config.batch_size
+        kind = float(torch.rand((), generator=_generator(self.config.seed, step, 0)))
+        make = self._synthetic if kind < self.config.synthetic_share else self._real
+        first = 1 + part * count
+        batches = [make(_generator(self.config.seed, step, first + index), level) for index in range(count)]
+        structures = [batch.structures for batch in batches if batch.structures is not None]
+        return Batch(
+            torch.cat([batch.fixed for batch in batches]),
+            torch.cat([batch.moving for batch in batches]),
+            Structures(*(torch.cat(maps) for maps in zip(*structures, strict=True)))
+            if len(structures) == count
+            else None,
+            batches[0].compare_images,
+        )
+
+    def _real(self, generator: torch.Generator, level: int) -> Batch:
+        fixed_scan, moving_scan = self._draw_pair(generator)
+        spacing_mm = self._spacing_mm(level)
+        pose = random_pair_pose(generator, self.config.augment, spacing_mm)
+        images, maps = [], []
+        for scan, source_from_output in zip((fixed_scan, moving_scan), pose, strict=True):
+            prepared = self._at_level(scan, level)
+            assert prepared.image is not None
+            image = prepared.image.float()
+            coordinates = affine_coordinates(identity_grid(tuple(image.shape[2:])), source_from_output, image.shape[2:])
+            image = read_at(image, coordinates)
+            images.append(random_intensity(image, spacing_mm, self.config.augment, generator))
+            if prepared.labels is not None:
+                maps.append(read_at(prepared.labels, coordinates, nearest=True))
+        wanted = self.config.loss.dice_weight > 0 and len(maps) == 2
+        structures = self._structures(maps[0], maps[1], generator) if wanted else None
+        return Batch(images[0], images[1], structures, compare_images=True)
+
+    def _synthetic(self, generator: torch.Generator, level: int) -> Batch:
+        first, second = (
+            self.labelled[int(torch.randint(len(self.labelled), (), generator=generator))] for _ in range(2)
+        )
+        spacing_mm = self._spacing_mm(level)
+        maps = [self._at_level(scan, level).labels for scan in (first, second)]
+        assert maps[0] is not None
+        assert maps[1] is not None
+        pose = random_pair_pose(generator, self.config.augment, spacing_mm)
+        pair = synthetic_pair(maps[0], maps[1], spacing_mm, self.config.synthesis, generator, pose)
+        structures = self._structures(pair.fixed_labels, pair.moving_labels, generator)
+        return Batch(pair.fixed, pair.moving, structures, False)
+
+    def _draw_pair(self, generator: torch.Generator) -> tuple[Scan, Scan]:
+        """A fixed and a moving scan of two subjects."""
+        fixed_choice = [scan for scan in self.real if not self.atlases or scan.subject in self.atlases]
+        fixed = fixed_choice[int(torch.randint(len(fixed_choice), (), generator=generator))]
+        moving_choice = [
+            scan for scan in self.real if scan.subject != fixed.subject and scan.subject not in self.atlases
+        ]
+        return fixed, moving_choice[int(torch.randint(len(moving_choice), (), generator=generator))]
+
+    def _structures(self, fixed: Tensor, moving: Tensor, generator: torch.Generator) -> Structures | None:
+        """A few structures that both maps show, as (1, S, K, J, I); S is the same in every step of a run."""
+        shared = sorted(set(fixed.unique().tolist()) & set(moving.unique().tolist()) - {0})
+        if not shared:
+            return None
+        order = torch.randperm(len(shared), generator=generator).tolist()
+        count = self.config.dice_structures
+        chosen = fixed.new_tensor([shared[order[index % len(order)]] for index in range(count)]).view(1, -1, 1, 1, 1)
+        return Structures((fixed == chosen).float(), (moving == chosen).float())
+
+    def _spacing_mm(self, level: int) -> float:
+        return self.data.spacing_mm * 2 ** (self.config.network.levels - level)
+
+    def _at_level(self, scan: Scan, level: int) -> PreparedScan:
+        """A prepared scan on a level's grid; the image as float16, to keep many."""
+        if (kept := self._kept.get((scan.name, level))) is not None:
+            self._kept.move_to_end((scan.name, level))
+            return kept
+        prepared = at_level(self.data.load(scan), self.config.network.levels - level)
+        if level < self.config.network.levels:
+            self._kept[scan.name, level] = prepared
+            if len(self._kept) > _KEPT_SCANS:
+                self._kept.popitem(last=False)
+        return prepared
+
+
+def at_level(prepared: PreparedScan, halvings: int) -> PreparedScan:
+    """The scan on a coarser grid of the pyramid, images by the pyramid's own rule, labels by the nearest voxel."""
+    image, labels = prepared
+    if image is not None:
+        image = pyramid(image, halvings + 1)[0].half()
+    if labels is not None and halvings:
+        shape = tuple(size // 2**halvings for size in labels.shape[2:])
+        scale = [(old - 1) / (new - 1) for old, new in zip(labels.shape[2:], shape, strict=True)]
+        coordinates = identity_grid(shape) * torch.tensor(scale).view(1, 3, 1, 1, 1)
+        labels = sample(labels.float(), coordinates, nearest=True).to(labels.dtype)
+    return PreparedScan(image, labels)
+
+
+def _generator(seed: int, step: int, index: int) -> torch.Generator:
+    """Random numbers of one pair of one step, independent of all others."""
+    generator = torch.Generator()
+    generator.manual_seed(_mixed(_mixed(_mixed(seed) ^ step) ^ index))
+    return generator
+
+
+def _mixed(number: int) -> int:
+    """SplitMix64's finisher (Steele et al. 2014): neighbouring numbers become unrelated ones."""
+    number = (number + 0x9E3779B97F4A7C15) % 2**64
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB % 2**64
+    return number ^ (number >> 31)

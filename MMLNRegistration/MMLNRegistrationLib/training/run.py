@@ -1,0 +1,169 @@
+"""A training run from its settings: what `mmln train` does, as one Python call."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+from ..errors import InputError
+from ..model.checkpoint import ModelCard
+from ..pipeline.device import choose_device, device_label
+from ..progress import Progress
+from .config import TrainConfig
+from .datasets import Dataset, Scan, check_scans, find_scans
+from .distributed import Ranks, joined_ranks
+from .pairs import PairSource
+from .preparation import PreparedData, prepare_scans
+from .run_folder import RunFolder, State
+from .split import Split, split_by_subject
+from .trainer import Report, Trainer
+from .validation import ValidationSet
+
+NORMALISATION = "background 0, 99.5th percentile of the foreground 1, clipped (pipeline.prepare.normalised)"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What is trained on what, and where.
+
+    data: folders or tables, see datasets.find_scans. output: the run folder. config: None takes the run's own when it
+    resumes. validation_data: scans to validate on; without it a share of data's subjects is kept for that.
+    structure_of_label: for the validation's Dice; without it each label counts. cache: for the prepared scans, by
+    default in the run folder. workers: processes that prepare. skip_bad: leave bad files out, instead of stopping.
+    """
+
+    data: tuple[Path, ...]
+    output: Path
+    config: TrainConfig
+    validation_data: tuple[Path, ...] = ()
+    structure_of_label: Mapping[int, str] | None = None
+    cache: Path | None = None
+    workers: int = 1
+    skip_bad: bool = False
+    device: str = "auto"
+    resume: bool = False
+
+
+def train(settings: RunSettings, progress: Progress, report: Report) -> State:
+    """Find, check and prepare the scans, then train. Returns where the run ended.
+
+    Raises InputError for data, settings and folders that cannot be used, RegistrationError when training fails, and
+    what progress raises.
+    """
+    device = choose_device(settings.device)
+    with joined_ranks(device) as ranks:
+        folder = RunFolder(settings.output)
+        _require_folder(folder, settings)
+        training, validation = _scans(settings, folder)
+        if ranks.rank == 0 and not folder.exists():
+            split = Split(_subjects(training), _subjects(validation))
+            folder.begin(settings.config, split, device_label(device))
+        prepared = _prepared(settings, folder, (*training, *validation), ranks, progress)
+        good = set(prepared.scans)
+        config = settings.config
+        trainer = Trainer(
+            config,
+            PairSource(prepared, tuple(scan for scan in training if scan in good), config),
+            ValidationSet(
+                prepared,
+                tuple(scan for scan in validation if scan in good),
+                config.validation_pairs,
+                config.seed,
+                settings.structure_of_label,
+            ),
+            folder,
+            _card(settings, training),
+            device,
+            ranks,
+            progress,
+            report,
+        )
+        return trainer.run(settings.resume)
+
+
+def _require_folder(folder: RunFolder, settings: RunSettings) -> None:
+    if settings.resume:
+        if not folder.exists():
+            raise InputError(f"There is no run in {folder.path} to resume; start it without --resume.")
+        if folder.read_config() != settings.config:
+            raise InputError(
+                f"The run in {folder.path} was begun with other settings; resume it without --config, or take another "
+                "folder."
+            )
+    elif folder.exists():
+        raise InputError(f"{folder.path} already holds a run; go on with --resume, or give another folder.")
+
+
+def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], tuple[Scan, ...]]:
+    """The scans to train and to validate on; those of a run that is resumed are split as it began."""
+    dataset = _checked(find_scans(settings.data), settings.skip_bad)
+    if settings.validation_data:
+        held_out = _checked(find_scans(settings.validation_data), settings.skip_bad)
+        shared = {scan.subject for scan in dataset.scans} & {scan.subject for scan in held_out.scans}
+        if shared:
+            raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
+        return dataset.scans, held_out.scans
+    if settings.resume:
+        split = folder.read_split()
+    else:
+        split = split_by_subject(dataset, settings.config.validation_share, settings.config.seed)
+    parts = [tuple(scan for scan in dataset.scans if scan.subject in subjects) for subjects in split_parts(split)]
+    return parts[0], parts[1]
+
+
+def split_parts(split: Split) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Subjects to train and to validate on."""
+    return split.training, split.validation
+
+
+def _checked(dataset: Dataset, skip_bad: bool) -> Dataset:
+    problems = check_scans(dataset)
+    if problems and not skip_bad:
+        more = f" ({len(problems)} files are bad)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0].sentence}{more} Mend or remove it, or leave bad files out with --skip-bad.")
+    bad = {problem.path for problem in problems}
+    return dataset._replace(scans=tuple(scan for scan in dataset.scans if not {scan.image, scan.labels} & bad))
+
+
+def _prepared(
+    settings: RunSettings, folder: RunFolder, scans: tuple[Scan, ...], ranks: Ranks, progress: Progress
+) -> PreparedData:
+    """The first process prepares; the others then find all of it done."""
+    reference = next((scan for scan in scans if scan.image), None)
+    if reference is None:
+        raise InputError("There is no image among the data to align the others to; give at least one.")
+
+    def prepare() -> PreparedData:
+        return prepare_scans(
+            scans,
+            reference,
+            settings.cache or folder.path / "prepared",
+            settings.config.spacing_mm,
+            workers=settings.workers,
+            skip_bad=settings.skip_bad,
+            progress=progress,
+        )
+
+    prepared = prepare() if ranks.rank == 0 else None
+    ranks.wait()
+    return prepared or prepare()
+
+
+def _card(settings: RunSettings, training: tuple[Scan, ...]) -> ModelCard:
+    images = sum(scan.image is not None for scan in training)
+    maps = sum(scan.labels is not None for scan in training)
+    return ModelCard(
+        name=settings.output.resolve().name,
+        description="MMLN trained with this program; see its run folder.",
+        training_data=f"{images} images and {maps} label maps of the user's; their terms hold for the model",
+        normalisation=NORMALISATION,
+        commit=f"version {__version__}",
+        date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+    )
+
+
+def _subjects(scans: tuple[Scan, ...]) -> tuple[str, ...]:
+    return tuple(sorted({scan.subject for scan in scans}))

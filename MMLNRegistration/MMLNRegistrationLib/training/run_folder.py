@@ -1,0 +1,185 @@
+"""The folder of one training run: settings, ledger, checkpoints. Each file in it is whole, whenever the run ends.
+
+config.json, split.json, environment.json    what was asked for, on which subjects, on which machine
+ledger.jsonl, curves.svg                     what happened
+checkpoints/step-00000200/                   weights, optimiser and state, to go on from
+best.safetensors                             the network with the best validation score, for `--model`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from .. import __version__
+from ..errors import InputError
+from ..writing import PARTIAL_PREFIX, partial_name
+from .config import TrainConfig, as_json, from_json
+from .split import Split
+
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after so many steps."""
+
+    step: int
+    best_score: float | None
+    best_step: int | None
+
+
+class Resumed(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: State
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+
+
+class RunFolder:
+    """Paths of a run and the only code that writes them, the ledger aside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ledger = path / "ledger.jsonl"
+        self.curves = path / "curves.svg"
+        self.best = path / "best.safetensors"
+        self.checkpoints = path / "checkpoints"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "config.json").is_file()
+
+    def begin(self, config: TrainConfig, split: Split, device: str) -> None:
+        """Write what the run is. Raises InputError when it cannot be written."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+        self.write_text("split.json", json.dumps(asdict(split), indent=2) + "\n")
+        self.write_text("environment.json", json.dumps(_environment(device), indent=2) + "\n")
+        self.write_text("config.json", json.dumps(as_json(config), indent=2) + "\n")
+
+    def read_config(self) -> TrainConfig:
+        """The configuration that the run began with."""
+        return from_json(self._read_json("config.json"), "config.json")
+
+    def read_split(self) -> Split:
+        """The subjects that the run began with."""
+        values = self._read_json("split.json")
+        return Split(tuple(values["training"]), tuple(values["validation"]))
+
+    def write_text(self, name: str, text: str) -> None:
+        """A file of the run, whole or not at all."""
+        self.write_bytes(self.path / name, text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """The same for bytes. Raises InputError when it cannot be written."""
+        temporary = path.with_name(partial_name(path.suffix))
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); make room and go on with --resume."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def save_checkpoint(self, state: State, weights: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint under a temporary name, rename it, and let go of the oldest."""
+        temporary = self.checkpoints / partial_name()
+        try:
+            temporary.mkdir()
+            for name, tensors in (("weights", weights), ("optimiser", optimiser)):
+                cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                self.write_bytes(temporary / f"{name}.safetensors", save(cpu))
+            self.write_bytes(temporary / "state.json", json.dumps(asdict(state)).encode())
+            final = self.checkpoints / f"step-{state.step:08d}"
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+        except OSError as error:
+            raise InputError(
+                f"A checkpoint cannot be written to {self.checkpoints} ({error.strerror}); make room and go on with "
+                "--resume."
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for old in self._complete()[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def load_checkpoint(self) -> Resumed | None:
+        """The newest checkpoint; None before the first. Raises InputError when it is damaged."""
+        for leftover in self.checkpoints.glob(f"{PARTIAL_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        complete = self._complete()
+        if not complete:
+            return None
+        newest = complete[-1]
+        try:
+            state = State(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
+            weights, optimiser = (load_file(newest / f"{name}.safetensors") for name in ("weights", "optimiser"))
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise InputError(f"The checkpoint {newest} is damaged; remove it to go on from the one before.") from error
+        return Resumed(state, weights, optimiser)
+
+    def _complete(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*"))
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            values = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / name} cannot be read; is {self.path} the folder of a run?") from error
+        return values
+
+
+def optimiser_tensors(optimiser: torch.optim.Adam, module: nn.Module) -> dict[str, Tensor]:
+    """Adam's state by the names of the parameters it belongs to."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Adam, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The reverse. Adam counts steps in a CPU tensor; its moments lie where the parameter does."""
+    parameters = dict(module.named_parameters())
+    for key, value in tensors.items():
+        name, _, entry = key.rpartition("/")
+        parameter = parameters[name]
+        if entry != "step":
+            value = value.to(parameter.device).contiguous(memory_format=_format_of(parameter))
+        optimiser.state[parameter][entry] = value
+
+
+def _format_of(parameter: Tensor) -> torch.memory_format:
+    channels_last = parameter.dim() == 5 and parameter.is_contiguous(memory_format=torch.channels_last_3d)
+    return torch.channels_last_3d if channels_last else torch.contiguous_format
+
+
+def _environment(device: str) -> dict[str, str]:
+    return {
+        "mmln": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "device": device,
+    }
