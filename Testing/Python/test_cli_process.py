@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cli_cases import FAST, one_sentence, tree
+from cli_cases import FAST, is_progress, one_sentence, tree
 from repository import SOURCE_ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE_ROOT), "OMP_NUM_THREADS": "1"}
@@ -74,6 +74,28 @@ def test_killed_process_leaves_the_target_alone(pair, tmp_path):
     assert not out.exists()
     (unfinished,) = tmp_path.iterdir()
     assert unfinished.name.startswith(".partial-")
+
+
+@posix
+def test_full_disk_ends_the_process_in_one_sentence(pair, tmp_path):
+    """HDF5, stopped in the middle of a file, would crash as the process ends."""
+    code = (
+        "import resource; from MMLNRegistrationLib import cli, writing; writing._reserve = lambda path, size: None; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)); cli.run()"
+    )
+    arguments = ["register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST]
+    process = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    complaint = one_sentence([line for line in process.stderr.splitlines() if not is_progress(line)])
+    assert "cannot be written" in complaint
+    assert process.returncode == 2
+    assert tree(tmp_path) == {}
 
 
 @posix
