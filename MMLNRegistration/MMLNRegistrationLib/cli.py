@@ -61,14 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """The command as a process of its own.
+    """Run the `mmln` command as a process of its own, and end that process with its exit code.
 
     It ends at once: in a usual exit HDF5 would complain once more about a damaged file, and crash after a full disk.
+    By then main has removed what it made for a while, so that nothing is left to be done at exit.
     """
     code = main()
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

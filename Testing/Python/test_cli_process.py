@@ -18,9 +18,9 @@ COMMAND = (sys.executable, "-m", "MMLNRegistrationLib")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and file descriptors")
 
 
-def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: object, command: tuple[str, ...] = COMMAND, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env=ENVIRONMENT,
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
@@ -83,16 +83,10 @@ def test_full_disk_ends_the_process_in_one_sentence(pair, tmp_path):
         "import resource; from MMLNRegistrationLib import cli, writing; writing._reserve = lambda path, size: None; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)); cli.run()"
     )
-    arguments = ["register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST]
-    process = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=ENVIRONMENT,
-        text=True,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    complaint = one_sentence([line for line in process.stderr.splitlines() if not is_progress(line)])
+    arguments = ("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST)
+    process = start(*arguments, command=(sys.executable, "-c", code))
+    _, complaints = process.communicate(timeout=60)
+    complaint = one_sentence([line for line in complaints.splitlines() if not is_progress(line)])
     assert "cannot be written" in complaint
     assert process.returncode == 2
     assert tree(tmp_path) == {}
@@ -124,9 +118,7 @@ def test_closed_stream(closed, pair, registered, tmp_path):
         "--output",
         tmp_path / "a.nii",
     )
-    process = subprocess.run(
-        ["sh", "-c", shell, *COMMAND, *map(str, arguments)], env=ENVIRONMENT, text=True, capture_output=True, timeout=60
-    )
-    assert process.stdout + process.stderr == ""
+    process = start(*arguments, command=("sh", "-c", shell, *COMMAND))
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
     assert (tmp_path / "a.nii").stat().st_size > 26**3
