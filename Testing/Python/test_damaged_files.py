@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from numpy.typing import NDArray
 from cli_cases import brain, field, linear, lps_from_ijk, write
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.errors import InputError
+from repository import SOURCE_ROOT
 
 SIZE = (10, 11, 12)
 GRID = lps_from_ijk(SIZE, (4.0, 4.0, 4.0))
@@ -43,11 +48,10 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
     return values[:kept].tobytes()
 
 
-@pytest.mark.parametrize("kind", FILES)
-@pytest.mark.filterwarnings("error")
-def test_damaged_bytes(kind, tmp_path, capfd):
+def complaints(kind: str, folder: Path) -> list[str]:
+    """Why damaged files of a kind were refused."""
     make, read = FILES[kind]
-    path = make(tmp_path)
+    path = make(folder)
     content = path.read_bytes()
     sentences = []
     for seed in range(60):
@@ -56,6 +60,35 @@ def test_damaged_bytes(kind, tmp_path, capfd):
             read(path)
         except InputError as error:
             sentences.append(str(error))
+    return sentences
+
+
+def check(sentences: list[str]) -> None:
     assert sentences, "or the damage was none"
     assert [sentence for sentence in sentences if "\n" in sentence or not sentence.endswith(".")] == []
+
+
+@pytest.mark.parametrize("kind", sorted(FILES.keys() - {"h5"}))
+@pytest.mark.filterwarnings("error")
+def test_damaged_bytes(kind, tmp_path, capfd):
+    check(complaints(kind, tmp_path))
     assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_bytes_of_hdf5(tmp_path):
+    """In a process of its own, which ends as the command does: HDF5 does not forget a damaged file it has seen."""
+    code = (
+        "import json, os, pathlib, sys, test_damaged_files; "
+        "print(json.dumps(test_damaged_files.complaints('h5', pathlib.Path(sys.argv[1]))), flush=True); os._exit(0)"
+    )
+    paths = os.pathsep.join([str(SOURCE_ROOT), str(Path(__file__).parent)])
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    check(json.loads(process.stdout))
