@@ -1,5 +1,5 @@
 """`python -m MMLNRegistrationLib` is the command `mmln`."""
 
-from .cli import main
+from .cli import run
 
-raise SystemExit(main())
+run()

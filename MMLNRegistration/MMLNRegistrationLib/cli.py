@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from . import __version__
 from .errors import InputError, RegistrationError
@@ -56,6 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
         return _complain(f"{what} ({error.strerror}); check the path, its rights and the space left.", 2)
     return 0
+
+
+def run() -> NoReturn:
+    """Run the `mmln` command as a process of its own, and end that process with its exit code.
+
+    It ends at once: in a usual exit HDF5 would complain once more about a damaged file, and crash after a full disk.
+    By then main has removed what it made for a while, so that nothing is left to be done at exit.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _ready_streams() -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cli_cases import FAST, one_sentence, tree
+from cli_cases import FAST, is_progress, one_sentence, tree
 from repository import SOURCE_ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE_ROOT), "OMP_NUM_THREADS": "1"}
@@ -18,9 +18,9 @@ COMMAND = (sys.executable, "-m", "MMLNRegistrationLib")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and file descriptors")
 
 
-def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: object, command: tuple[str, ...] = COMMAND, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         env=ENVIRONMENT,
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
@@ -77,6 +77,22 @@ def test_killed_process_leaves_the_target_alone(pair, tmp_path):
 
 
 @posix
+def test_full_disk_ends_the_process_in_one_sentence(pair, tmp_path):
+    """HDF5, stopped in the middle of a file, would crash as the process ends."""
+    code = (
+        "import resource; from MMLNRegistrationLib import cli, writing; writing._reserve = lambda path, size: None; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)); cli.run()"
+    )
+    arguments = ("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST)
+    process = start(*arguments, command=(sys.executable, "-c", code))
+    _, complaints = process.communicate(timeout=60)
+    complaint = one_sentence([line for line in complaints.splitlines() if not is_progress(line)])
+    assert "cannot be written" in complaint
+    assert process.returncode == 2
+    assert tree(tmp_path) == {}
+
+
+@posix
 def test_reader_that_goes_away(tmp_path):
     """As in `mmln models | head -0`: no complaint, and no second one from Python when it ends."""
     reading, writing = os.pipe()
@@ -102,9 +118,7 @@ def test_closed_stream(closed, pair, registered, tmp_path):
         "--output",
         tmp_path / "a.nii",
     )
-    process = subprocess.run(
-        ["sh", "-c", shell, *COMMAND, *map(str, arguments)], env=ENVIRONMENT, text=True, capture_output=True, timeout=60
-    )
-    assert process.stdout + process.stderr == ""
+    process = start(*arguments, command=("sh", "-c", shell, *COMMAND))
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
     assert (tmp_path / "a.nii").stat().st_size > 26**3

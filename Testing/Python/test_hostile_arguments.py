@@ -5,6 +5,7 @@ Refused means exit code 2, exactly one sentence on the standard error, and a fol
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from cli_cases import (
     field,
     linear,
     moved_grid,
+    one_sentence,
     refused,
     regions,
     text,
+    tree,
     write,
 )
+from MMLNRegistrationLib import commands
 
 Make = Callable[[Path, Pair], "list[object]"]
 """The arguments of a command, for a folder where it may put files."""
@@ -171,3 +175,31 @@ def test_register_refuses(case, run, pair, tmp_path, monkeypatch):
     make, words = REGISTER[case]
     monkeypatch.chdir(tmp_path)
     refused(run, make(tmp_path, pair), words, tmp_path)
+
+
+def test_a_name_that_is_not_unicode(run, pair, tmp_path):
+    """Refused by the name alone: ITK would end the process."""
+    name = os.fsdecode(b"\xff.nii.gz")
+    refused(run, ["register", pair.fixed, name, "--output", tmp_path / "out"], "UTF-8", tmp_path)
+
+
+def test_a_usage_error_stays_on_one_line(run, pair, tmp_path):
+    refused(
+        run, ["register", pair.fixed, pair.moving, "two\nlines", "--output", tmp_path / "out"], "two lines", tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), RuntimeError("std::bad_alloc")],
+    ids=["Python", "torch", "ITK"],
+)
+def test_out_of_memory(error, run, pair, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(commands, "register_volumes", fail)
+    outcome = run("register", pair.fixed, pair.moving, "--output", tmp_path / "out")
+    assert one_sentence(outcome.complaints).startswith("mmln: Out of memory")
+    assert outcome.code == 1
+    assert tree(tmp_path) == {}

@@ -188,6 +188,24 @@ def linked(path: Path) -> Path:
     return link
 
 
+def sheared_nrrd(path: Path) -> Path:
+    header = "NRRD0004\ntype: float\ndimension: 3\nspace: left-posterior-superior\nsizes: 26 26 26\n"
+    header += "space directions: (2,0,0) (0.6,2,0) (0,0,2)\nendian: little\nencoding: raw\n\n"
+    path.write_bytes(header.encode() + ARRAY.tobytes())
+    return path
+
+
+def sheared_mgz(path: Path) -> Path:
+    affine = AFFINE.copy()
+    affine[0, 1] = 0.6
+    nibabel.save(nibabel.MGHImage(ARRAY_IJK, affine), path)
+    return path
+
+
+def in_metres(to_world: np.ndarray) -> np.ndarray:
+    return np.diag([1e-3, 1e-3, 1e-3, 1.0]) @ to_world
+
+
 def hot(value: float, background: float = 0.0) -> np.ndarray:
     """One voxel that differs from all others."""
     array = np.full_like(ARRAY, background)
@@ -253,6 +271,9 @@ REFUSED = {
     "one dark voxel alone": (lambda folder: write(folder / "a.nii", hot(-1000)), "contrast"),
     # No place in the world.
     "sheared": (lambda folder: sheared(folder / "a.nii"), "shear"),
+    "sheared nrrd": (lambda folder: sheared_nrrd(folder / "a.nrrd"), "shear"),
+    "sheared mgz": (lambda folder: sheared_mgz(folder / "a.mgz"), "shear"),
+    "metres for millimetres": (lambda folder: write(folder / "a.mha", ARRAY, in_metres(USUAL_GRID)), "voxel size"),
     "sform of zeros": (lambda folder: with_affine_row(folder / "a.nii", (0, 0, 0, 0)), "geometry"),
     "sform with NaN": (lambda folder: with_affine_row(folder / "a.nii", (np.nan, 0, 0, 0)), "geometry"),
     "sform with infinity": (lambda folder: with_affine_row(folder / "a.nii", (np.inf, 0, 0, 0)), "geometry"),
@@ -277,6 +298,9 @@ ACCEPTED = {
     "NaN and infinity in nii": lambda folder: write(folder / "a.nii", spoilt()),
     "NaN and infinity in mha": lambda folder: write(folder / "a.mha", spoilt()),
     "NaN around a z-scored brain": lambda folder: write(folder / "a.nii.gz", z_scored()),
+    "lowest float for nothing": lambda folder: write(
+        folder / "a.nrrd", np.where(ARRAY > 0, ARRAY, np.finfo(np.float32).min)
+    ),
     "one hot voxel": lambda folder: write(folder / "a.nii.gz", np.maximum(ARRAY, hot(1e30))),
     "4D of one volume": lambda folder: repeated(folder / "a.nii", 1),
     "1 x 1 x 6 mm": lambda folder: on_grid(folder / "a.nii.gz", (52, 52, 9), (1.0, 1.0, 6.0)),

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from MMLNRegistrationLib.pipeline import initial
 from MMLNRegistrationLib.pipeline.initial import Initial, InitialConfig, register_linear
 from MMLNRegistrationLib.pipeline.volume import Volume
-from MMLNRegistrationLib.progress import Cancelled, silent
+from MMLNRegistrationLib.progress import Cancelled, Progress, silent
 from MMLNRegistrationLib.spatial.geometry import Geometry, Matrix
 from phantoms import brain, grid, image, matrix_4x4, rotation, transform_points, voxels_ras
 
@@ -21,9 +21,15 @@ def fixed_image(moving_from_fixed: Matrix) -> Volume:
     return image(lambda points: brain(transform_points(moving_from_fixed, points)), FIXED_GRID, "fixed")
 
 
-def found_from(fixed: Volume, moving: Volume, config: InitialConfig | None = None, rigid_only: bool = False) -> Initial:
+def found_from(
+    fixed: Volume,
+    moving: Volume,
+    config: InitialConfig | None = None,
+    rigid_only: bool = False,
+    progress: Progress = silent,
+) -> Initial:
     masks = fixed.array_kji > 0, moving.array_kji > 0
-    return register_linear(fixed, moving, *masks, rigid_only=rigid_only, progress=silent, config=config)
+    return register_linear(fixed, moving, *masks, rigid_only=rigid_only, progress=progress, config=config)
 
 
 def median_error_mm(fixed: Volume, found: Matrix, true: Matrix) -> float:
@@ -190,29 +196,15 @@ def test_it_stops_within_one_iteration_with_the_caller_s_error(error: type[BaseE
             raise error
 
     with pytest.raises(error):
-        register_linear(
-            fixed_image(matrix_4x4(rotation((8.0, -10.0, 6.0)))),
-            BRAIN,
-            BRAIN.array_kji > 0,
-            BRAIN.array_kji > 0,
-            rigid_only=False,
-            progress=stop_in_the_affine_level,
-            config=QUICK,
+        found_from(
+            fixed_image(matrix_4x4(rotation((8.0, -10.0, 6.0)))), BRAIN, QUICK, progress=stop_in_the_affine_level
         )
     assert sum(name.startswith("initial: affine") for name in told) == 3
 
 
 def test_progress_names_its_steps_and_stays_between_zero_and_one() -> None:
     told: list[tuple[str, float]] = []
-    register_linear(
-        BRAIN,
-        BRAIN,
-        BRAIN.array_kji > 0,
-        BRAIN.array_kji > 0,
-        rigid_only=False,
-        progress=lambda step, fraction: told.append((step, fraction)),
-        config=QUICK,
-    )
+    found_from(BRAIN, BRAIN, QUICK, progress=lambda step, fraction: told.append((step, fraction)))
     assert {step for step, _ in told} == {
         "initial: search",
         "initial: rigid",

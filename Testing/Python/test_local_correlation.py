@@ -43,27 +43,42 @@ def test_box_sum_is_a_convolution_with_ones(radius: int, shape: tuple[int, ...])
 def test_value_equals_the_literal_definition(radius: int) -> None:
     fixed, moving = random_pair(1, 1, 5, 6, 7)
     expected = literal_value(fixed[0, 0].numpy(), moving[0, 0].numpy(), radius, 1e-3)
-    correlation = LocalCorrelation(fixed, radius, 1e-3)
-    assert correlation.value(moving).item() == pytest.approx(expected, rel=1e-10)
-    assert correlation.value_and_gradient(moving)[0].item() == pytest.approx(expected, rel=1e-10)
+    assert LocalCorrelation(fixed, radius, 1e-3).value(moving).item() == pytest.approx(expected, rel=1e-10)
+
+
+def literal_agreement(fixed: torch.Tensor, moving: torch.Tensor, radius: int, epsilon: float) -> torch.Tensor:
+    """Mean of rho^2 weighted by w, both from window means by average pooling, for autograd with w held."""
+    pool, dimensions = (functional.avg_pool3d, 3) if fixed.ndim == 5 else (functional.avg_pool2d, 2)
+
+    def mean(image: torch.Tensor) -> torch.Tensor:
+        return pool(functional.pad(image, [radius] * (2 * dimensions)), 2 * radius + 1, stride=1)
+
+    variances = [mean(image**2) - mean(image) ** 2 for image in (fixed, moving)]
+    weight = (variances[0] * variances[1] / ((variances[0] + epsilon) * (variances[1] + epsilon))).detach()
+    squared = (mean(fixed * moving) - mean(fixed) * mean(moving)) ** 2 / (variances[0] * variances[1])
+    return (weight * squared).sum() / weight.sum()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 7, 8, 6), (2, 1, 5, 5, 5), (3, 2, 9, 8)])
 @pytest.mark.parametrize("radius", [1, 2, 3])
-def test_analytic_gradient_equals_autograd(shape: tuple[int, ...], radius: int) -> None:
+@pytest.mark.parametrize("epsilon", [1e-4, 1e-2])
+def test_agreement_and_its_analytic_gradient_equal_the_definition(
+    shape: tuple[int, ...], radius: int, epsilon: float
+) -> None:
     fixed, moving = random_pair(*shape)
-    correlation = LocalCorrelation(fixed, radius)
-    moving.requires_grad_(True)
-    (expected,) = torch.autograd.grad(correlation.value(moving), moving)
-    _, gradient = correlation.value_and_gradient(moving)
-    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-15)
+    expected = literal_agreement(fixed, moving.requires_grad_(True), radius, epsilon)
+    (expected_gradient,) = torch.autograd.grad(expected, moving)
+    agreement, gradient = LocalCorrelation(fixed, radius, epsilon).agreement_and_gradient(moving)
+    assert agreement.item() == pytest.approx(expected.item(), rel=1e-10)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-12)
     assert not gradient.requires_grad
 
 
-def test_analytic_gradient_equals_finite_differences() -> None:
+def test_without_a_floor_the_agreement_is_the_value_and_its_gradient_the_finite_difference() -> None:
     fixed, moving = random_pair(1, 1, 5, 6, 4)
-    correlation = LocalCorrelation(fixed)
-    _, gradient = correlation.value_and_gradient(moving)
+    correlation = LocalCorrelation(fixed, epsilon=1e-12)
+    agreement, gradient = correlation.agreement_and_gradient(moving)
+    assert agreement.item() == pytest.approx(correlation.value(moving).item(), rel=1e-6)
     step = 1e-5
     for voxel in [(0, 0, 0), (2, 3, 1), (4, 5, 3), (0, 2, 3)]:
         shift = torch.zeros_like(moving)
@@ -72,10 +87,20 @@ def test_analytic_gradient_equals_finite_differences() -> None:
         assert gradient[(0, 0, *voxel)].item() == pytest.approx(difference.item(), rel=1e-5, abs=1e-10)
 
 
+@pytest.mark.parametrize("contrast", [1.0, 0.1, 0.01])
+def test_an_image_agrees_with_itself_and_nothing_can_be_gained(contrast: float) -> None:
+    """However little of it stands above the noise floor, where the derivative of the value is not zero."""
+    fixed = 0.5 + contrast * (random_pair(1, 1, 8, 8, 8)[0] - 0.5)
+    agreement, gradient = LocalCorrelation(fixed).agreement_and_gradient(fixed)
+    assert agreement.item() == pytest.approx(1)
+    assert gradient.abs().max() < 1e-9
+
+
 def test_a_step_along_the_gradient_raises_the_value() -> None:
     fixed, moving = random_pair(1, 1, 12, 12, 12)
     correlation = LocalCorrelation(fixed)
-    before, gradient = correlation.value_and_gradient(moving)
+    before = correlation.value(moving)
+    _, gradient = correlation.agreement_and_gradient(moving)
     after = correlation.value(moving + 0.01 * gradient / gradient.abs().max())
     assert after > before
 
@@ -96,6 +121,6 @@ def test_flat_images_give_finite_results_whatever_their_scale(scale: float) -> N
     flat = torch.full_like(image, 0.3 * scale)
     assert LocalCorrelation(image).value(torch.zeros_like(image)).item() == 0
     for fixed, moving in [(image, flat), (flat, image), (flat, flat)]:
-        value, gradient = LocalCorrelation(fixed).value_and_gradient(moving)
-        assert 0 <= value.item() <= 1
+        agreement, gradient = LocalCorrelation(fixed).agreement_and_gradient(moving)
+        assert 0 <= agreement.item() <= 1
         assert torch.isfinite(gradient).all()

@@ -139,7 +139,7 @@ def test_wheel_holds_the_library_and_nothing_else(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "mmln = MMLNRegistrationLib.cli:main" in archive.read(entry_points).decode()
+        assert "mmln = MMLNRegistrationLib.cli:run" in archive.read(entry_points).decode()
     assert sorted(names) == sorted(path.relative_to(SOURCE_ROOT).as_posix() for path in files_under(PACKAGE))
 
 

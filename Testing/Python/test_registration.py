@@ -53,6 +53,15 @@ def test_identity_and_no_refinement_move_nothing() -> None:
     assert result.similarity_after.correlation == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("initial", "off_mm"), [("identity", 0.04), ("affine", 0.2)])
+def test_identical_images_stay_identical(initial: str, off_mm: float) -> None:
+    """On a grid of 4 mm: within a hundredth of a voxel, or what the linear search is off."""
+    result = register(FIXED, FIXED, replace(LINEAR_ONLY, initial=initial, refine=RefineConfig(iterations=2)))
+    assert np.linalg.norm(result.displacement_mm, axis=-1)[result.foreground].max() < off_mm
+    assert result.similarity_after.correlation > 0.9999
+    assert result.similarity_after.local_correlation > result.similarity_before.local_correlation - 1e-4
+
+
 @pytest.mark.parametrize("wish", ["affine", "rigid"])
 def test_the_linear_map_is_searched_for_when_asked(wish: str) -> None:
     result = register(FIXED, MOVING, replace(LINEAR_ONLY, initial=wish))

@@ -7,6 +7,14 @@ per axis around each voxel x, zeros outside the image:
 
 The square makes it blind to the sign of the contrast; e keeps flat regions at zero instead of noise. Its default
 suits images scaled to [0, 1]. Source: Avants et al. 2008 (the cross-correlation of SyN).
+
+So cc = w rho^2 with Pearson's correlation rho of the window, and a weight that is near one where both images have
+contrast, w = var(F) var(M) / ((var(F) + e) (var(M) + e)). More contrast in M raises w, and with it the value, even
+where the images agree already: whoever moves M by the derivative of the value pulls identical images apart. Hence
+
+    agreement = sum of w rho^2 / sum of w, in [0, 1], with its derivative for w held
+
+to compare and to follow when one of the images moves. It is one for identical images, and its derivative zero.
 """
 
 from __future__ import annotations
@@ -65,39 +73,45 @@ class LocalCorrelation:
         self.epsilon = epsilon
         self._scale = 1.0 / (2 * radius_voxels + 1) ** (fixed.ndim - 2)
         self._fixed_mean = self._mean(fixed)
-        self._fixed_weight = 1.0 / (self._variance(fixed, self._fixed_mean) + epsilon)
+        fixed_variance = self._variance(fixed, self._fixed_mean)
+        self._fixed_weight = 1.0 / (fixed_variance + epsilon)
+        self._fixed_share = fixed_variance * self._fixed_weight
 
     def coefficients(self, moving: Tensor) -> Tensor:
         """cc of each voxel, in moving's shape, differentiable by autograd with respect to both images."""
-        covariance, _, moving_weight = self._statistics(moving)
-        return covariance.square() * self._fixed_weight * moving_weight
+        covariance, _, moving_variance = self._statistics(moving)
+        return covariance.square() * self._fixed_weight / (moving_variance + self.epsilon)
 
     def value(self, moving: Tensor) -> Tensor:
         """Scalar mean of cc, differentiable by autograd with respect to both images."""
         return self.coefficients(moving).mean()
 
     @torch.no_grad()
-    def value_and_gradient(self, moving: Tensor) -> tuple[Tensor, Tensor]:
-        """The value, and its derivative with respect to each voxel of moving, in moving's shape.
+    def agreement_and_gradient(self, moving: Tensor) -> tuple[Tensor, Tensor]:
+        """The agreement (0 for flat images), and its derivative for each voxel of moving, in moving's shape.
 
-        From d cc(x) / d M(y) = 2 / |W| (a (F(y) - mean F) - b (M(y) - mean M)) for y in W(x), with
-        a = cov / ((var F + e) (var M + e)) and b = a cov / (var M + e), summed over the windows that hold y.
+        From d cc(x) / d M(y) = 2 / |W| (a (F(y) - mean F) - b (M(y) - mean M)) for y in W(x) and w(x) held, with
+        a = cov / ((var F + e) (var M + e)) and b = cc / var M, summed over the windows that hold y.
         Three box sums for the statistics, three for the gradient; autograd needs more than twice the time.
         """
-        covariance, moving_mean, moving_weight = self._statistics(moving)
+        covariance, moving_mean, moving_variance = self._statistics(moving)
+        moving_weight = 1.0 / (moving_variance + self.epsilon)
+        total_weight = (self._fixed_share * moving_variance).mul_(moving_weight).sum()
+        total_weight.clamp_min_(1e-6)  # without any contrast there is nothing to divide either
         a = covariance * self._fixed_weight
         a *= moving_weight
         covariance *= a  # now cc
-        value = covariance.mean()
-        b = covariance * moving_weight
+        agreement = covariance.sum() / total_weight
+        # Far below the noise floor cc is next to nothing, and so must b be where rounding alone makes the variance.
+        b = covariance / moving_variance.clamp_min_(1e-3 * self.epsilon)
         rest = b * moving_mean
         rest.addcmul_(a, self._fixed_mean, value=-1.0)
         gradient = box_sum(a, self.radius_voxels)
         gradient *= self.fixed
         gradient.addcmul_(box_sum(b, self.radius_voxels), moving, value=-1.0)
         gradient += box_sum(rest, self.radius_voxels)
-        gradient *= 2.0 * self._scale / moving.numel()
-        return value, gradient
+        gradient *= 2.0 * self._scale / total_weight
+        return agreement, gradient
 
     def _mean(self, image: Tensor) -> Tensor:
         return box_sum(image, self.radius_voxels) * self._scale
@@ -107,8 +121,7 @@ class LocalCorrelation:
         return torch.addcmul(self._mean(image * image), mean, mean, value=-1.0).clamp_min(0.0)
 
     def _statistics(self, moving: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Covariance with fixed, mean of moving, and 1 / (variance of moving + e), over each window."""
+        """Covariance with fixed, mean of moving, and variance of moving, over each window."""
         mean = self._mean(moving)
-        weight = 1.0 / (self._variance(moving, mean) + self.epsilon)
         covariance = torch.addcmul(self._mean(self.fixed * moving), self._fixed_mean, mean, value=-1.0)
-        return covariance, mean, weight
+        return covariance, mean, self._variance(moving, mean)

@@ -8,6 +8,9 @@ change, and turns that into a step of the velocity:
     v <- smooth(v + step * adam(smooth(force)))            smoothing the sum is an implicit step of diffusion
                                                            regularity (paper Eq. 5) on v
 
+Of each resolution the velocity with the best similarity is kept, its start included: Adam's first steps have full
+length however small the force is, and would shake images apart that agree already.
+
 The velocity lives on a grid of half the network grid's resolution; the images keep theirs. So the field stays smooth
 and cheap to integrate while the finest detail still drives it.
 """
@@ -50,6 +53,9 @@ class RefineConfig:
     velocity_sigma_voxels: float = 1.0
     integration_steps: int = 4
     """Squarings while optimising; the delivered field uses spatial.velocity.INTEGRATION_STEPS."""
+    least_force: float = 1e-3
+    """Forces well below it hardly move the velocity. In units of similarity: what the similarity, summed over the
+    voxels of the level's images instead of averaged, gains for each image voxel that a node of the velocity moves."""
     taper_voxels: int = 3
     """The velocity fades to zero over this many voxels at the border of its grid."""
 
@@ -79,7 +85,7 @@ def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig
             progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / total)
             level.step()
             done += 1
-        velocity = level.velocity
+        velocity = level.best()
     return _resize_velocity_cubic(velocity, finest_shape)
 
 
@@ -105,25 +111,41 @@ class _Level:
         self.mean_force = torch.zeros_like(velocity)
         self.mean_square = torch.zeros_like(velocity)
         self.iteration = 0
+        self.best_velocity, self.best_value = velocity, -torch.inf
 
     @torch.no_grad()
     def step(self) -> None:
         """One iteration, see the top of this file."""
+        warped, derivative = self._evaluate()
+        # The similarity is a mean; the force is that of its sum, so that it does not depend on the number of voxels.
+        force = apply_along_axes(_gradient(warped) * derivative, self.gather) * warped.numel()
+        self.velocity = apply_along_axes(self.velocity + self._adam(force), self.smooth) * self.taper
+
+    @torch.no_grad()
+    def best(self) -> Tensor:
+        """The velocity with the largest similarity of all that this level has had."""
+        self._evaluate()
+        return self.best_velocity
+
+    def _evaluate(self) -> tuple[Tensor, Tensor]:
+        """The image warped by the velocity, and the similarity's derivative for each of its voxels."""
         displacement = integrate(self.velocity, self.config.integration_steps)
         displacement = apply_along_axes(displacement * self.image_voxels_per_grid_voxel, self.enlarge)
         warped = sample(self.moving, displacement.add_(self.identity))
-        _, derivative = self.similarity(warped)
-        force = apply_along_axes(_gradient(warped) * derivative, self.gather)
-        self.velocity = apply_along_axes(self.velocity + self._adam(force), self.smooth) * self.taper
+        value, derivative = self.similarity(warped)
+        if value > self.best_value:
+            self.best_velocity, self.best_value = self.velocity, value
+        return warped, derivative
 
     def _adam(self, force: Tensor) -> Tensor:
-        """Adam's step (Kingma 2015). The floor keeps regions without force from being driven by rounding."""
+        """Adam's step (Kingma 2015). The floors keep nodes without force from being driven by rounding: those of an
+        image that has force elsewhere, and all of them where the images agree already."""
         self.iteration += 1
         self.mean_force.lerp_(force, 1 - 0.9)
         self.mean_square.lerp_(force * force, 1 - 0.99)
         mean = self.mean_force / (1 - 0.9**self.iteration)
         root = (self.mean_square / (1 - 0.99**self.iteration)).sqrt_()
-        floor = 1e-3 * force.abs().max() + torch.finfo(force.dtype).tiny
+        floor = 1e-3 * force.abs().max() + self.config.least_force
         return mean.div_(root.add_(floor)).mul_(self.config.step_voxels)
 
 
@@ -155,7 +177,7 @@ def _local_correlation(fixed: Tensor) -> SimilarityGradient:
     similarity = LocalCorrelation(fixed)
 
     def evaluate(warped: Tensor) -> tuple[float, Tensor]:
-        value, gradient = similarity.value_and_gradient(warped)
+        value, gradient = similarity.agreement_and_gradient(warped)
         return float(value), gradient
 
     return evaluate
