@@ -35,6 +35,16 @@ def sample(image: Tensor, coordinates: Tensor, *, nearest: bool = False, outside
     plain_trilinear = not (needs_gradient or nearest or outside_zero)
     if plain_trilinear and image.device.type == "cpu" and image.dim() == 5 and image.shape[0] == 1:
         return _sample_trilinear(image, coordinates)
+    parts = torch.get_num_threads() if image.device.type == "cpu" and image.shape[0] == 1 else 1
+    if parts > 1 and coordinates.dim() == 5 and coordinates.shape[2] % parts == 0:
+        # On the CPU grid_sample uses a thread for each image of the batch, and no more: make the slabs a batch.
+        slabs = coordinates.unflatten(2, (parts, -1))[0].movedim(1, 0)
+        values = _grid_sample(image.expand(parts, -1, -1, -1, -1), slabs, nearest, outside_zero)
+        return values.movedim(0, 1).flatten(1, 2).unsqueeze(0)
+    return _grid_sample(image, coordinates, nearest, outside_zero)
+
+
+def _grid_sample(image: Tensor, coordinates: Tensor, nearest: bool, outside_zero: bool) -> Tensor:
     spans = [max(size - 1, 1) for size in image.shape[2:]]
     # grid_sample wants the fastest axis first, in the last dimension.
     normalised = torch.stack(
