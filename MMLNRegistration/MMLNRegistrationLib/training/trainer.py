@@ -64,8 +64,7 @@ class Trainer:
         self.state = State(step=0, best_score=None, best_step=None)
         self.optimiser: torch.optim.Adam | None = None
         self.ledger = Ledger(folder.ledger)
-        self._sums: dict[str, float] = {}
-        self._summed = 0
+        self._values: dict[str, list[float]] = {}
 
     def run(self, resume: bool) -> State:
         """Train from the beginning, or from the newest checkpoint. Returns where it ended.
@@ -94,7 +93,7 @@ class Trainer:
             waiting = loader.submit(self._batch, self.state.step + 1) if self.state.step + 1 < total else None
             loss = self._step(stage, index, batch)
             self.state = replace(self.state, step=self.state.step + 1)
-            self._after_step(stage, index + 1, loss, time.perf_counter() - start)
+            self._after_step(stage, index + 1, batch, loss, time.perf_counter() - start)
 
     def _batch(self, step: int) -> Batch:
         stage, _ = stage_at(self.config, step)
@@ -146,11 +145,11 @@ class Trainer:
         self.optimiser.step()
         return loss
 
-    def _after_step(self, stage: StageConfig, done: int, loss: LevelLoss, seconds: float) -> None:
+    def _after_step(self, stage: StageConfig, done: int, batch: Batch, loss: LevelLoss, seconds: float) -> None:
         """Book-keeping after each step; `done` counts the stage's steps."""
         config, step = self.config, self.state.step
         ends = done == stage.steps
-        self._add({name: float(value.detach()) for name, value in loss._asdict().items()}, seconds)
+        self._add(loss, batch, seconds)
         saves = ends or done % config.checkpoint_every == 0
         if saves or done % LOG_EVERY == 0:
             self._log_steps(stage, done)
@@ -167,14 +166,20 @@ class Trainer:
             self._log({"event": "stopped", "step": step})
             raise
 
-    def _add(self, values: Mapping[str, float], seconds: float) -> None:
+    def _add(self, loss: LevelLoss, batch: Batch, seconds: float) -> None:
+        """Keep the terms that this batch has, so that means are over the steps that knew them."""
+        values = {name: float(value.detach()) for name, value in loss._asdict().items()}
+        if not batch.compare_images:
+            for name in ("similarity", "slices", "core"):
+                del values[name]
+        if batch.structures is None:
+            del values["dice"]
         for name, value in {**values, "seconds": seconds}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._summed += 1
+            self._values.setdefault(name, []).append(value)
 
     def _log_steps(self, stage: StageConfig, done: int) -> None:
-        means = {name: value / self._summed for name, value in self._sums.items()}
-        self._sums, self._summed = {}, 0
+        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        self._values = {}
         self._log(
             {
                 "event": "step",
