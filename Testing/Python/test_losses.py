@@ -12,12 +12,18 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation
 from MMLNRegistrationLib.model.losses import (
     SELF_SIMILARITY_PAIRS,
+    SIMILARITY_LOSSES,
+    LevelLoss,
     LossConfig,
+    Structures,
+    Warped,
     correlation_coefficient,
     correlation_loss,
+    dice_loss,
     diffusion,
     level_loss,
     local_correlation,
+    local_correlation_loss,
     mind_features,
     mind_loss,
     mutual_information,
@@ -184,33 +190,88 @@ def test_mind_gradient() -> None:
     assert gradient[0, 0, 2, 1, 2].item() == pytest.approx(difference.item(), rel=1e-4)
 
 
-def test_level_loss_is_the_weighted_sum_of_its_terms() -> None:
-    fixed, warped, velocity = noise(1, 1, 4, 4, 4), noise(1, 1, 4, 4, 4, seed=4), noise(1, 3, 4, 4, 4)
+@pytest.mark.parametrize("similarity", list(SIMILARITY_LOSSES))
+def test_level_loss_is_the_weighted_sum_of_its_terms(similarity: str) -> None:
+    measure = {"correlation": lambda *pair: 1 - literal_correlation(*pair), "local_correlation": local_loss}[similarity]
+    fixed, image, velocity = noise(1, 1, 4, 4, 4), noise(1, 1, 4, 4, 4, seed=4), noise(1, 3, 4, 4, 4)
     slices = tuple(noise(1, 1, 4, 4, 4, seed=seed) for seed in (5, 6, 7))
     core = noise(1, 1, 2, 2, 2, seed=8), noise(1, 1, 2, 2, 2, seed=9)
-    weights = LossConfig(k=0.3, slice_weights=(0.25, 0.5), core_weight=0.125)
-    similarity = 1 - literal_correlation(fixed, warped)
-    regularisation = 0.3 / 2 * literal_diffusion(velocity[0])
-    slice_term = sum(1 - literal_correlation(fixed, image) for image in slices) / 3
-    core_term = 1 - literal_correlation(*core)
-
-    plain = level_loss(fixed, warped, velocity, 2, 3, weights)
-    assert plain.total.item() == pytest.approx(similarity + regularisation)
-    assert plain.slices == 0
-    assert plain.core == 0
-
-    full = level_loss(fixed, warped, velocity, 2, 3, weights, slices, core)
-    expected = (
-        similarity + regularisation + 0.5 * slice_term + 0.125 * core_term,
-        similarity,
-        regularisation,
-        slice_term,
-        core_term,
+    structures = Structures(noise(1, 2, 4, 4, 4, seed=10), noise(1, 2, 4, 4, 4, seed=11))
+    weights = LossConfig(similarity, k=0.3, slice_weights=(0.25, 0.5), core_weight=0.125, dice_weight=0.75)
+    expected = LevelLoss(
+        total=torch.tensor(0.0),
+        similarity=measure(fixed, image),
+        regularisation=0.3 / 2 * literal_diffusion(velocity[0]),
+        slices=sum(measure(fixed, one) for one in slices) / 3,
+        core=measure(*core),
+        dice=literal_dice_loss(*structures),
     )
-    assert [term.item() for term in full] == pytest.approx(list(expected))
+
+    plain = level_loss(fixed, Warped(image, (), None, None), velocity, 2, 3, weights)
+    assert plain.total.item() == pytest.approx(expected.similarity + expected.regularisation)
+    assert plain.slices == plain.core == plain.dice == 0
+
+    full = level_loss(fixed, Warped(image, slices, core, structures), velocity, 2, 3, weights)
+    assert [term.item() for term in full[1:]] == pytest.approx(list(expected[1:]))
+    branches = 0.5 * expected.slices + 0.125 * expected.core
+    assert full.total.item() == pytest.approx(
+        expected.similarity + expected.regularisation + branches + 0.75 * expected.dice
+    )
+
+    blind = level_loss(fixed, Warped(None, (), None, structures), velocity, 2, 3, weights)
+    assert blind.similarity == blind.slices == blind.core == 0
+    assert blind.total.item() == pytest.approx(expected.regularisation + 0.75 * expected.dice)
+
+
+def local_loss(first: torch.Tensor, second: torch.Tensor) -> float:
+    return 1 - local_correlation(first, second).item()
+
+
+def literal_dice_loss(first: torch.Tensor, second: torch.Tensor) -> float:
+    scores = []
+    for one, two in zip(first.flatten(0, 1).numpy(), second.flatten(0, 1).numpy(), strict=True):
+        if one.sum() + two.sum() > 0:
+            scores.append(2 * (one * two).sum() / (one.sum() + two.sum()))
+    return 1 - sum(scores) / len(scores)
+
+
+def test_local_correlation_loss_falls_as_images_agree_whatever_their_brightness() -> None:
+    fixed, moving = (image.double() for image in blob_pair(12))
+    assert local_correlation_loss(fixed, moving) > local_correlation_loss(fixed, fixed) + 0.01
+    textured = 50 * noise(1, 1, 8, 8, 8)  # far above what damps the correlation of nearly flat places
+    assert local_correlation_loss(textured, 0.5 * textured + 2).item() == pytest.approx(0, abs=0.01)
+    assert local_correlation_loss(textured, torch.zeros_like(textured)).item() == pytest.approx(1)
+
+
+def test_dice_loss_of_known_overlaps() -> None:
+    first, second = torch.zeros(1, 4, 4, 4, 4), torch.zeros(1, 4, 4, 4, 4)
+    first[0, 0, :2], second[0, 0, :2] = 1, 1  # the same: 0
+    first[0, 1, :2], second[0, 1, 2:] = 1, 1  # apart: 1
+    first[0, 2, :2], second[0, 2, 1:3] = 1, 1  # half of each: 1/2; the fourth is in neither map and does not count
+    assert dice_loss(first, second).item() == pytest.approx((0 + 1 + 0.5) / 3)
+    assert dice_loss(second, first).item() == pytest.approx(0.5)
+    assert dice_loss(first, second).item() == pytest.approx(literal_dice_loss(first, second))
+
+
+def test_dice_loss_without_any_structure_is_zero_and_has_a_gradient() -> None:
+    nothing = torch.zeros(2, 3, 4, 4, 4, requires_grad=True)
+    loss = dice_loss(torch.zeros(2, 3, 4, 4, 4), nothing)
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(nothing.grad, torch.zeros_like(nothing))
+
+
+def test_dice_loss_gradient() -> None:
+    first, second = noise(1, 2, 3, 3, 3), noise(1, 2, 3, 3, 3, seed=4).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda maps: dice_loss(first, maps), (second,))
+
+
+def test_unknown_similarities_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="'ssim'; choose correlation or local_correlation"):
+        LossConfig(similarity="ssim")
 
 
 def test_negative_weights_are_refused() -> None:
-    for illegal in ({"k": -1.0}, {"slice_weights": (0.25, -0.5)}, {"core_weight": -0.1}):
+    for illegal in ({"k": -1.0}, {"slice_weights": (0.25, -0.5)}, {"core_weight": -0.1}, {"dice_weight": -0.1}):
         with pytest.raises(InputError, match="negative"):
             LossConfig(**illegal)

@@ -8,13 +8,17 @@ import torch
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_correlation, literal_diffusion, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.branches import run_core
-from MMLNRegistrationLib.model.losses import LossConfig
+from MMLNRegistrationLib.model.losses import LossConfig, Structures, dice_loss
 from MMLNRegistrationLib.model.mutual import MutualLearning
-from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
+from MMLNRegistrationLib.model.network import MMLN, MMLNConfig, pyramid
 from MMLNRegistrationLib.spatial.velocity import integrate
 from MMLNRegistrationLib.spatial.warp import warp
 
 ALPHA, BETA, THETA, K = 0.25, 0.5, 0.25, 0.7
+
+
+def on_grid_of(level: int, *images: torch.Tensor) -> list[torch.Tensor]:
+    return [pyramid(image, 4 - level)[0] for image in images]
 
 
 def mutual_learning(**switches: bool) -> MutualLearning:
@@ -31,7 +35,7 @@ def test_default_weights_are_the_papers() -> None:
 @pytest.mark.parametrize(("level", "weight", "halvings"), [(1, ALPHA, 2), (2, BETA, 1)])
 def test_equations_6_and_7(level: int, weight: float, halvings: int) -> None:
     learning = mutual_learning()
-    fixed, moving = blob_pair(16)
+    fixed, moving = on_grid_of(level, *blob_pair(16))
     *_, run = learning.network.run_levels(fixed, moving, level)
     velocity = run.output.velocity
     similarity = 1 - literal_correlation(run.fixed, warp(run.moving, integrate(velocity)))
@@ -133,3 +137,44 @@ def test_each_2d_branch_needs_a_weight(levels: int, weights: tuple[float, ...]) 
         MutualLearning(network, LossConfig(slice_weights=weights))
     alone = tiny_network(levels, branch_2d=False)
     assert len(MutualLearning(alone, LossConfig(slice_weights=weights)).slice_branches) == 0
+
+
+def halves(shape: tuple[int, ...], cut: int) -> torch.Tensor:
+    """(1, 2, *shape) two structures that meet at a plane, with a free rim."""
+    maps = torch.zeros(1, 2, *shape)
+    maps[0, 0, 2:-2, 2:-2, 2:cut] = 1
+    maps[0, 1, 2:-2, 2:-2, cut:-2] = 1
+    return maps
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_structures_are_carried_by_the_level_and_add_the_weighted_dice_term(level: int) -> None:
+    learning = MutualLearning(tiny_network(), LossConfig(k=K, dice_weight=0.6))
+    fixed, moving = on_grid_of(level, *blob_pair(32))
+    shape = tuple(fixed.shape[2:])
+    structures = Structures(halves(shape, shape[2] // 2), halves(shape, shape[2] // 2 + 1))
+    plain, labelled = learning(level, fixed, moving), learning(level, fixed, moving, structures)
+    displacement = integrate(learning.network(fixed, moving, level).velocity)
+    expected = dice_loss(structures.fixed, warp(structures.moving, displacement))
+    assert plain.dice == 0
+    assert labelled.dice.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert labelled.dice > 0.01
+    assert labelled.total.item() == pytest.approx(plain.total.item() + 0.6 * expected.item(), abs=1e-5)
+    assert labelled[1:5] == plain[1:5]
+    (gradient,) = torch.autograd.grad(labelled.dice, learning.network.levels[level - 1].output.weight)
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_images_of_two_contrasts_are_not_compared(level: int) -> None:
+    learning = MutualLearning(tiny_network(), LossConfig(k=K, dice_weight=0.6))
+    fixed, moving = blob_pair(16)
+    shape = tuple(fixed.shape[2:])
+    structures = Structures(halves(shape, 8), halves(shape, 9))
+    loss = learning(level, fixed, moving, structures, compare_images=False)
+    assert loss.similarity == loss.slices == loss.core == 0
+    assert loss.total.item() == pytest.approx(loss.regularisation.item() + 0.6 * loss.dice.item(), abs=1e-6)
+    loss.total.backward()
+    assert all(parameter.grad is None for parameter in learning.slice_branches.parameters())
+    alone = learning(level, fixed, moving, compare_images=False)
+    assert alone.total.item() == pytest.approx(alone.regularisation.item())
