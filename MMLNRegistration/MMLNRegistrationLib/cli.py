@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
             raise
         return _complain("Out of memory; close other programs, or give smaller volumes.", 1)
-    except KeyboardInterrupt:
-        return _complain("Interrupted; nothing was written.", 130)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "Interrupted; nothing was written.", 130)
     except BrokenPipeError:
         # The reader of our output has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

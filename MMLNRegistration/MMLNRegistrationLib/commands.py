@@ -172,12 +172,14 @@ def train(arguments: argparse.Namespace) -> None:
     try:
         with stopping_between_steps(progress) as stoppable:
             state = train_network(settings, stoppable, TrainingLines(progress))
-    except Cancelled:
-        print(f"Stopped; go on with --resume. Results so far: {arguments.output}")
+    except (Cancelled, KeyboardInterrupt):
+        if folder.exists():
+            raise KeyboardInterrupt(f"Stopped; go on with --resume. Results so far: {arguments.output}.") from None
         raise KeyboardInterrupt from None
     finally:
         progress.close()
-    print(f"Best validation score {state.best_score:.4f} at step {state.best_step}: {folder.best}")
+    if state.best_step is not None:  # only the first of several processes validates
+        print(f"Best validation score {state.best_score:.4f} at step {state.best_step}: {folder.best}")
 
 
 def models(arguments: argparse.Namespace) -> None:

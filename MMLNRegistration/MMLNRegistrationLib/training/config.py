@@ -142,30 +142,38 @@ def read_config(path: Path | None) -> TrainConfig:
     if path is None:
         return fast_preset()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The configuration {path} cannot be read as JSON: {error}.") from error
     if not isinstance(values, dict):
         raise InputError(f"The configuration {path} must hold one JSON object.")
     preset = values.pop("preset", "fast")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise InputError(f"{path}: unknown preset {preset!r}; choose {' or '.join(PRESETS)}.")
     return changed(PRESETS[preset](), values, path.name)
 
 
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is not a number in JSON")
+
+
 def changed(config: Any, values: Mapping[str, Any], where: str) -> Any:
-    """A frozen settings object with some values replaced, nested ones too; types are checked."""
+    """A frozen settings object with some values replaced, nested ones too.
+
+    Raises InputError, which names where, for unknown settings, wrong types, and values that the settings refuse.
+    """
     types = get_type_hints(type(config))
     names = {entry.name for entry in fields(config)}
     if unknown := sorted(set(values) - names):
         raise InputError(f"{where}: there is no setting {unknown[0]!r}; known are {', '.join(sorted(names))}.")
-    return replace(
-        config,
-        **{
-            name: _converted(value, types[name], getattr(config, name), f"{where}: {name}")
-            for name, value in values.items()
-        },
-    )
+    converted = {
+        name: _converted(value, types[name], getattr(config, name), f"{where}: {name}")
+        for name, value in values.items()
+    }
+    try:
+        return replace(config, **converted)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

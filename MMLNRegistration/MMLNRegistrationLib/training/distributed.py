@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,30 +20,40 @@ class Ranks:
     count: int = 1
 
     def average_gradients(self, module: nn.Module) -> None:
-        """Replace every gradient by its mean over the processes; a parameter without one counts as zero.
+        """Replace every gradient by its mean over the processes. All must have them for the same parameters.
 
         The gradients travel in one flat tensor: the network has few parameters, and one message is fastest.
         """
         if self.count == 1:
             return
-        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for parameter in learning:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([parameter.grad.flatten() for parameter in learning if parameter.grad is not None])
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
         flat /= self.count
-        start = 0
-        for parameter in learning:
-            assert parameter.grad is not None
-            part = flat[start : start + parameter.numel()]
-            parameter.grad.copy_(part.view(parameter.shape))
-            start += parameter.numel()
+        for gradient, part in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def any(self, wish: bool, device: torch.device) -> bool:
+        """Whether one of the processes at least wishes so. All must ask at the same place."""
+        if self.count == 1:
+            return wish
+        wishes = torch.tensor(float(wish), device=device)
+        distributed.all_reduce(wishes)
+        return bool(wishes > 0)
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
             distributed.barrier()
+
+
+def device_of_rank(device: torch.device) -> torch.device:
+    """The device of this process: under torchrun, `cuda` is a GPU of its own for each process of a machine."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own
 
 
 @contextmanager
@@ -52,7 +63,9 @@ def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     if count == 1:
         yield Ranks()
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The others wait while the first one prepares the data or validates; the usual ten minutes are too short for that.
+    patience = datetime.timedelta(days=2)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield Ranks(distributed.get_rank(), count)
     finally:

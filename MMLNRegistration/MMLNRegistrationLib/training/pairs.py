@@ -35,30 +35,33 @@ class Batch(NamedTuple):
     """False for synthetic pairs: their two images may be of two contrasts."""
 
 
-class PairSource:
-    """Draws training pairs from prepared scans.
+def require_pairs(scans: tuple[Scan, ...], config: TrainConfig) -> None:
+    """Raise InputError when there are too few scans for the pairs that the configuration asks for."""
+    subjects = {scan.subject for scan in scans if scan.image}
+    if config.synthetic_share < 1 and len(subjects) < 2:
+        raise InputError("Training on images needs scans of at least two subjects; give more data.")
+    if config.synthetic_share > 0 and not any(scan.labels for scan in scans):
+        raise InputError("Training on synthetic images needs label maps; give some, or set synthetic_share to 0.")
+    if config.synthetic_share < 1 and config.atlases >= len(subjects):
+        raise InputError(f"{config.atlases} atlases leave none of {len(subjects)} subjects to register to them.")
 
-    Raises InputError when there are too few scans for the pairs that the configuration asks for.
-    """
+
+class PairSource:
+    """Draws training pairs from prepared scans. Raises InputError as require_pairs does."""
 
     def __init__(self, data: PreparedData, scans: tuple[Scan, ...], config: TrainConfig) -> None:
+        require_pairs(scans, config)
         self.data = data
         self.config = config
         self.real = [scan for scan in scans if scan.image]
         self.labelled = [scan for scan in scans if scan.labels]
         subjects = sorted({scan.subject for scan in self.real})
-        if config.synthetic_share < 1 and len(subjects) < 2:
-            raise InputError("Training on images needs scans of at least two subjects; give more data.")
-        if config.synthetic_share > 0 and not self.labelled:
-            raise InputError("Training on synthetic images needs label maps; give some, or set synthetic_share to 0.")
-        if config.atlases >= max(len(subjects), 1):
-            raise InputError(f"{config.atlases} atlases leave none of {len(subjects)} subjects to register to them.")
         order = torch.randperm(len(subjects), generator=_generator(config.seed, 0, 0)).tolist()
         self.atlases = {subjects[index] for index in order[: config.atlases]}
         self._kept: OrderedDict[tuple[str, int], PreparedScan] = OrderedDict()
 
-    def batch(self, step: int, level: int, part: int = 0, parts: int = 1) -> Batch:
-        """The pairs of one step, on the CPU; with several devices, those of one of them."""
+    def batch(self, step: int, level: int, part: int = 0) -> Batch:
+        """The pairs of one step, on the CPU; with several devices, those of one of them, counted from 0."""
         count = self.config.batch_size
         kind = float(torch.rand((), generator=_generator(self.config.seed, step, 0)))
         make = self._synthetic if kind < self.config.synthetic_share else self._real

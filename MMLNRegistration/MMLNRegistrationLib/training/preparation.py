@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +28,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from .. import io
-from ..errors import InputError
+from ..errors import InputError, RegistrationError
 from ..pipeline.foreground import foreground
 from ..pipeline.initial import register_linear
 from ..pipeline.prepare import PrepareConfig, network_geometry, normalised, on_network_grid, points_on
@@ -213,11 +216,29 @@ def _in_parallel(function: Callable[[Job], Problem | None], jobs: list[Job], wor
         for job in jobs:
             yield function(job)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as executor:
+    count = min(workers, len(jobs))
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_become_worker) as executor:
         futures: list[Future[Problem | None]] = [executor.submit(function, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise RegistrationError(
+                "A process that prepared scans was killed, perhaps for want of memory; start again with fewer threads."
+            ) from error
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _become_worker() -> None:
+    """Leave Ctrl-C, which the terminal sends to all processes, to the parent, and end when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

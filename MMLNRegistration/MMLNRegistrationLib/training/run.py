@@ -14,8 +14,8 @@ from ..pipeline.device import choose_device, device_label
 from ..progress import Progress
 from .config import TrainConfig
 from .datasets import Dataset, Scan, check_scans, find_scans
-from .distributed import Ranks, joined_ranks
-from .pairs import PairSource
+from .distributed import Ranks, device_of_rank, joined_ranks
+from .pairs import PairSource, require_pairs
 from .preparation import PreparedData, prepare_scans
 from .run_folder import RunFolder, State
 from .split import Split, split_by_subject
@@ -29,8 +29,8 @@ NORMALISATION = "background 0, 99.5th percentile of the foreground 1, clipped (p
 class RunSettings:
     """What is trained on what, and where.
 
-    data: folders or tables, see datasets.find_scans. output: the run folder. config: None takes the run's own when it
-    resumes. validation_data: scans to validate on; without it a share of data's subjects is kept for that.
+    data: folders or tables, see datasets.find_scans. output: the run folder. config: of a run that is resumed, its own.
+    validation_data: scans to validate on; without it a share of data's subjects is kept for that.
     structure_of_label: for the validation's Dice; without it each label counts. cache: for the prepared scans, by
     default in the run folder. workers: processes that prepare. skip_bad: leave bad files out, instead of stopping.
     """
@@ -53,11 +53,13 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
     Raises InputError for data, settings and folders that cannot be used, RegistrationError when training fails, and
     what progress raises.
     """
-    device = choose_device(settings.device)
+    device = device_of_rank(choose_device(settings.device))
     with joined_ranks(device) as ranks:
         folder = RunFolder(settings.output)
         _require_folder(folder, settings)
         training, validation = _scans(settings, folder)
+        require_pairs(training, settings.config)
+        ranks.wait()  # until all have seen that the folder is free
         if ranks.rank == 0 and not folder.exists():
             split = Split(_subjects(training), _subjects(validation))
             folder.begin(settings.config, split, device_label(device))
@@ -132,7 +134,8 @@ def _prepared(
     settings: RunSettings, folder: RunFolder, scans: tuple[Scan, ...], ranks: Ranks, progress: Progress
 ) -> PreparedData:
     """The first process prepares; the others then find all of it done."""
-    reference = next((scan for scan in scans if scan.image), None)
+    # The same whatever the split, so that runs with other seeds can share a cache.
+    reference = min((scan for scan in scans if scan.image), key=lambda scan: scan.name, default=None)
     if reference is None:
         raise InputError("There is no image among the data to align the others to; give at least one.")
 

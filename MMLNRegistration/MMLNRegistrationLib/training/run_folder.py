@@ -14,7 +14,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,10 @@ class State:
     step: int
     best_score: float | None
     best_step: int | None
+    validation_due: bool = False
+    """The step asks for a validation that was broken off."""
+    unlogged: dict[str, list[float]] = field(default_factory=dict)
+    """Losses and seconds of the steps since the ledger's last entry of them."""
 
 
 class Resumed(NamedTuple):

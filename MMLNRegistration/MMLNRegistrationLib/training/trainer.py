@@ -29,7 +29,7 @@ from .distributed import Ranks
 from .ledger import Ledger, read_ledger
 from .pairs import Batch, PairSource
 from .run_folder import RunFolder, State, optimiser_tensors, restore_optimiser
-from .validation import ValidationResult, ValidationSet
+from .validation import ValidationSet
 
 LOG_EVERY = 10
 """Steps averaged in one entry of the ledger."""
@@ -64,7 +64,6 @@ class Trainer:
         self.state = State(step=0, best_score=None, best_step=None)
         self.optimiser: torch.optim.Adam | None = None
         self.ledger = Ledger(folder.ledger)
-        self._values: dict[str, list[float]] = {}
 
     def run(self, resume: bool) -> State:
         """Train from the beginning, or from the newest checkpoint. Returns where it ended.
@@ -74,6 +73,9 @@ class Trainer:
         """
         resumed = self._resume() if resume else False
         self._log({"event": "resume" if resumed else "start", "step": self.state.step})
+        if self.state.validation_due:
+            self._validate(stage_at(self.config, self.state.step - 1)[0])
+            self._save()
         with ThreadPoolExecutor(max_workers=1) as loader:
             self._steps(loader)
         self._log({"event": "end", "step": self.state.step})
@@ -97,7 +99,7 @@ class Trainer:
 
     def _batch(self, step: int) -> Batch:
         stage, _ = stage_at(self.config, step)
-        return self.source.batch(step, stage.level, self.ranks.rank, self.ranks.count)
+        return self.source.batch(step, stage.level, self.ranks.rank)
 
     def _begin_stage(self, stage: StageConfig) -> None:
         if self.config.start_from_below and stage.level > 1:
@@ -137,11 +139,17 @@ class Trainer:
         if not math.isfinite(value := float(loss.total.detach())):
             raise RegistrationError(
                 f"The loss became {value} at step {self.state.step + 1} (level {stage.level}); the last checkpoint is "
-                "intact: lower the learning rate and go on with --resume."
+                "intact, but a new run with a lower learning rate is needed."
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.ranks.average_gradients(self.learning)
+        gradients = [parameter.grad for parameter in self.learning.parameters() if parameter.grad is not None]
+        if not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
+            raise RegistrationError(
+                f"The gradient is no number any more at step {self.state.step + 1} (level {stage.level}); the last "
+                "checkpoint is intact, but a new run with a lower learning rate is needed."
+            )
         self.optimiser.step()
         return loss
 
@@ -153,18 +161,22 @@ class Trainer:
         saves = ends or done % config.checkpoint_every == 0
         if saves or done % LOG_EVERY == 0:
             self._log_steps(stage, done)
-        if ends or done % config.validate_every == 0:
-            self._validate(stage)
-        if saves:
-            self._save()
+        self.state = replace(self.state, validation_due=ends or done % config.validate_every == 0)
+        stopped = False
         try:
+            if self.state.validation_due:
+                self._validate(stage)
+            if saves:
+                self._save()
             self.progress(f"train level {stage.level}", step / config.total_steps)
         except Cancelled:
-            # Here, between two steps, all is consistent. A stop within a step goes back to the last checkpoint.
-            if not saves:
+            stopped = True
+        # Here, between two steps, all is consistent, and no process is left waiting for another one's gradients.
+        if self.ranks.any(stopped, self.device):
+            if self.state.validation_due or not saves:
                 self._save()
             self._log({"event": "stopped", "step": step})
-            raise
+            raise Cancelled
 
     def _add(self, loss: LevelLoss, batch: Batch, seconds: float) -> None:
         """Keep the terms that this batch has, so that means are over the steps that knew them."""
@@ -175,11 +187,11 @@ class Trainer:
         if batch.structures is None:
             del values["dice"]
         for name, value in {**values, "seconds": seconds}.items():
-            self._values.setdefault(name, []).append(value)
+            self.state.unlogged.setdefault(name, []).append(value)
 
     def _log_steps(self, stage: StageConfig, done: int) -> None:
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
-        self._values = {}
+        means = {name: sum(values) / len(values) for name, values in self.state.unlogged.items()}
+        self.state = replace(self.state, unlogged={})
         self._log(
             {
                 "event": "step",
@@ -193,17 +205,23 @@ class Trainer:
         )
 
     def _validate(self, stage: StageConfig) -> None:
-        if self.ranks.rank == 0:
-            result = self.validation.measure(self.learning.network, stage.level, self.device, self.progress)
-            best = self.state.best_score is None or result.score > self.state.best_score
-            if best:
-                self.state = replace(self.state, best_score=result.score, best_step=self.state.step)
-                self._save_best(stage.level, result)
-            entry = {"event": "validation", "step": self.state.step, "level": stage.level, "best": best}
-            self._log({**entry, **asdict(result)})
-        self.ranks.wait()
+        try:
+            if self.ranks.rank == 0:
+                self._measure(stage)
+        finally:
+            self.ranks.wait()
+        self.state = replace(self.state, validation_due=False)
 
-    def _save_best(self, level: int, result: ValidationResult) -> None:
+    def _measure(self, stage: StageConfig) -> None:
+        result = self.validation.measure(self.learning.network, stage.level, self.device, self.progress)
+        best = self.state.best_score is None or result.score > self.state.best_score
+        if best:
+            self.state = replace(self.state, best_score=result.score, best_step=self.state.step)
+            self._save_best(stage.level)
+        entry = {"event": "validation", "step": self.state.step, "level": stage.level, "best": best}
+        self._log({**entry, **asdict(result)})
+
+    def _save_best(self, level: int) -> None:
         network = up_to(self.learning.network, level)
         spacing_mm = self.config.spacing_mm * 2 ** (self.config.network.levels - level)
         save_checkpoint(self.folder.best, network, replace(self.card, grid_spacing_mm=spacing_mm))
@@ -219,16 +237,15 @@ class Trainer:
 
     def _resume(self) -> bool:
         resumed = self.folder.load_checkpoint()
+        if self.ranks.rank == 0 and self.folder.ledger.exists():
+            self.ledger.truncate_after(resumed.state.step if resumed else 0)
         if resumed is None:
             return False
         self.state = resumed.state
         self.learning.load_state_dict(resumed.weights, strict=True)
-        self.ledger.truncate_after(self.state.step)
-        if self.state.step < self.config.total_steps:
-            stage, index = stage_at(self.config, self.state.step)
-            if index > 0:
-                self.optimiser = self._new_optimiser(stage)
-                restore_optimiser(self.optimiser, self.learning, resumed.optimiser)
+        stage, _ = stage_at(self.config, self.state.step - 1)
+        self.optimiser = self._new_optimiser(stage)
+        restore_optimiser(self.optimiser, self.learning, resumed.optimiser)
         return True
 
     def _log(self, entry: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from .preparation import PreparedData, PreparedScan
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Means over the pairs. Dice is None where no label maps are."""
+    """Means over the pairs; Dice over those with label maps, None where there is none."""
 
     dice: float | None
     dice_initial: float | None
@@ -65,6 +65,8 @@ class ValidationSet:
         if not pairs:
             raise InputError("Validation needs scans of at least two subjects; keep more of them, or give a folder.")
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+        # Pairs with label maps come first: they alone give a Dice.
+        order.sort(key=lambda index: not all(scan.labels for scan in pairs[index]))
         chosen = [pairs[index] for index in order[:count]]
         self.names = [(fixed.name, moving.name) for fixed, moving in chosen]
         loaded = {scan.name: _scored(data.load(scan), structure_of_label) for pair in chosen for scan in pair}
@@ -80,15 +82,10 @@ class ValidationSet:
             progress("validate", index / len(self._pairs))
             values.append(_measure(network, level, pair, device))
         network.train()
-        dice, initial, similarity, folding = np.mean(values, axis=0).tolist()
-        has_labels = bool(np.isfinite(dice))
-        return ValidationResult(
-            dice if has_labels else None,
-            initial if has_labels else None,
-            similarity,
-            folding,
-            time.perf_counter() - start,
-        )
+        _, _, similarity, folding = np.mean(values, axis=0).tolist()
+        labelled = [value[:2] for value in values if np.isfinite(value[0])]
+        dice, initial = np.mean(labelled, axis=0).tolist() if labelled else (None, None)
+        return ValidationResult(dice, initial, similarity, folding, time.perf_counter() - start)
 
 
 def _scored(prepared: PreparedScan, structure_of_label: Mapping[int, str] | None) -> PreparedScan:
