@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the command line."""
+"""Fixtures of the tests of the command line and of training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import torch
 
 from cli_cases import BEND_MM, Outcome, Pair, Run, brain, is_progress, regions, register_in_process, write
 from MMLNRegistrationLib.cli import main
+from MMLNRegistrationLib.progress import silent
+from MMLNRegistrationLib.training.datasets import find_scans
+from MMLNRegistrationLib.training.preparation import PreparedData, prepare_scans
+from training_cases import QUICK, write_brains
 
 
 @pytest.fixture
@@ -54,3 +58,17 @@ def registered(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registered") / "result"
     register_in_process(pair.fixed, pair.moving, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small labelled brains; not to be written to."""
+    return write_brains(tmp_path_factory.mktemp("brains"))
+
+
+@pytest.fixture(scope="session")
+def prepared(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """They on the common grid, for any run with the quick settings; not to be written to."""
+    scans = find_scans([brains]).scans
+    cache = tmp_path_factory.mktemp("prepared")
+    return prepare_scans(scans, scans[0], cache, QUICK.spacing_mm, workers=1, skip_bad=False, progress=silent)
