@@ -7,7 +7,6 @@ tells whether it still fits its sources. So a broken-off preparation goes on whe
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import threading
@@ -142,7 +141,7 @@ def _prepare(job: tuple[Scan, Reference, Path, str]) -> Problem | None:
         return Problem(source, f"{source}: {error}")
     temporary = folder / partial_name(".safetensors")
     try:
-        temporary.write_bytes(save(arrays, metadata={"key": key, "source": json.dumps(str(source))}))
+        temporary.write_bytes(save(arrays, metadata={"key": key}))
         os.replace(temporary, folder / f"{scan.name}.safetensors")
     finally:
         temporary.unlink(missing_ok=True)
@@ -193,7 +192,7 @@ def _key(scan: Scan, reference: Reference) -> str:
     sha.update(reference.grid.ras_from_ijk.tobytes())
     sha.update(np.ascontiguousarray(reference.volume.array_kji[::4, ::4, ::4]).tobytes())
     for path in (scan.image, scan.labels):
-        if path is not None:
+        if path is not None and path.exists():  # what has vanished is named when it is read
             status = path.stat()
             sha.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
     return sha.hexdigest()
