@@ -46,8 +46,8 @@ QUICK = TrainConfig(
     spacing_mm=5.0,
     validation_share=0.34,
     validation_pairs=1,
-    validate_every=3,
-    checkpoint_every=2,
+    validate_every=2,
+    checkpoint_every=3,
     dice_structures=3,
 )
 """Twelve steps on a grid of 32 x 32 x 32 voxels."""

@@ -136,22 +136,22 @@ class Trainer:
                 None if structures is None else Structures(*(maps.to(self.device) for maps in structures)),
                 compare_images=batch.compare_images,
             )
-        if not math.isfinite(value := float(loss.total.detach())):
-            raise RegistrationError(
-                f"The loss became {value} at step {self.state.step + 1} (level {stage.level}); the last checkpoint is "
-                "intact, but a new run with a lower learning rate is needed."
-            )
+        if not math.isfinite(float(loss.total.detach())):
+            raise self._diverged("The loss")
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         self.ranks.average_gradients(self.learning)
         gradients = [parameter.grad for parameter in self.learning.parameters() if parameter.grad is not None]
         if not torch.stack([gradient.isfinite().all() for gradient in gradients]).all():
-            raise RegistrationError(
-                f"The gradient is no number any more at step {self.state.step + 1} (level {stage.level}); the last "
-                "checkpoint is intact, but a new run with a lower learning rate is needed."
-            )
+            raise self._diverged("The gradient")
         self.optimiser.step()
         return loss
+
+    def _diverged(self, what: str) -> RegistrationError:
+        return RegistrationError(
+            f"{what} is no number any more after {self.state.step} steps; the last checkpoint is intact, but training "
+            "needs a lower learning rate: begin a new run with one."
+        )
 
     def _after_step(self, stage: StageConfig, done: int, batch: Batch, loss: LevelLoss, seconds: float) -> None:
         """Book-keeping after each step; `done` counts the stage's steps."""
@@ -214,6 +214,8 @@ class Trainer:
 
     def _measure(self, stage: StageConfig) -> None:
         result = self.validation.measure(self.learning.network, stage.level, self.device, self.progress)
+        if not math.isfinite(result.similarity):
+            raise self._diverged("The network's result")
         best = self.state.best_score is None or result.score > self.state.best_score
         if best:
             self.state = replace(self.state, best_score=result.score, best_step=self.state.step)
