@@ -15,7 +15,7 @@ from MMLNRegistrationLib.cli import main
 from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.training.datasets import find_scans
 from MMLNRegistrationLib.training.preparation import PreparedData, prepare_scans
-from training_cases import QUICK, write_brains
+from training_cases import QUICK, write_balls, write_brains
 
 
 @pytest.fixture
@@ -72,3 +72,18 @@ def prepared(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared
     scans = find_scans([brains]).scans
     cache = tmp_path_factory.mktemp("prepared")
     return prepare_scans(scans, scans[0], cache, QUICK.spacing_mm, workers=1, skip_bad=False, progress=silent)
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """An easy set of prepared scans; not to be written to."""
+    return write_balls(tmp_path_factory.mktemp("balls"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums depend on how many threads share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
