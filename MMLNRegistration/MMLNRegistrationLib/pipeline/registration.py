@@ -20,8 +20,8 @@ from ..spatial.warp import warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
 from .foreground import LEAST_VOXELS, Foreground, foreground
-from .initial import Initial, register_linear
 from .infer import halvings, network_velocity
+from .initial import Initial, register_linear
 from .prepare import PrepareConfig, network_geometry, normalised, on_network_grid, velocity_shape
 from .refine import RefineConfig, refine
 from .regularise import remove_folding
