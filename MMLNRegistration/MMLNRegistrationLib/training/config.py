@@ -85,9 +85,7 @@ class TrainConfig:
             if stage.steps < 0 or not 0 <= stage.frozen_steps <= stage.steps:
                 raise InputError(f"Stage {stage.level}: frozen_steps must lie between 0 and its steps.")
             if not 0 <= stage.taught_steps <= (stage.steps if self.taught_pairs else 0):
-                raise InputError(
-                    f"Stage {stage.level}: taught_steps must lie between 0 and its steps; set taught_pairs."
-                )
+                raise InputError(f"Stage {stage.level}: taught_steps needs taught_pairs, and at most its steps.")
             if not 0 <= stage.final_learning_rate <= stage.learning_rate:
                 raise InputError(f"Stage {stage.level}: the final learning rate must lie between 0 and the first one.")
         if not any(stage.steps for stage in self.stages):
