@@ -35,6 +35,13 @@ class MutualLearning(nn.Module):
             SliceBranch(config, reads_velocity=index > 0) for index in range(beside_levels)
         )
 
+    def recompute_activations(self) -> None:
+        """From now on keep few feature maps for the gradient, and compute the others again; results stay the same."""
+        for level in self.network.levels:
+            level.recomputes = True
+        for branch in self.slice_branches:
+            branch.recomputes = True
+
     def forward(
         self,
         level: int,
