@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import InputError
 from ..spatial.velocity import integrate
 from ..spatial.warp import resize, resize_displacement, warp
+from .convolution import Convolution3d
 
 NEGATIVE_SLOPE = 0.2
 """Of every leaky rectifier, as in LapIRN."""
@@ -153,7 +154,8 @@ class Level(nn.Module):
         input_channels = image_channels + (dimensions if reads_velocity else 0)
         self.encode_first = _convolution(input_channels, width, dimensions)
         self.encode_second = _convolution(width, width, dimensions)
-        self.down = _convolution(width, width, dimensions, stride=2)
+        strided = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        self.down = strided(width, width, kernel_size=3, stride=2, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(width, dimensions) for _ in range(blocks))
         transposed = nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
         self.up = transposed(width, width, kernel_size=2, stride=2)
@@ -289,11 +291,10 @@ def _now(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
     return part(*inputs)
 
 
-def _convolution(
-    inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True
-) -> nn.Conv2d | nn.Conv3d:
-    convolution = nn.Conv3d if dimensions == 3 else nn.Conv2d
-    return convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
+def _convolution(inputs: int, outputs: int, dimensions: int, bias: bool = True) -> nn.Conv2d | Convolution3d:
+    if dimensions == 3:
+        return Convolution3d(inputs, outputs, bias=bias)
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=bias)
 
 
 def _activate(features: Tensor) -> Tensor:
