@@ -13,6 +13,10 @@ class SavedTensors(torch.autograd.graph.saved_tensors_hooks):
         self._kept: dict[int, Tensor] = {}
         super().__init__(self._pack, lambda tensor: tensor)
 
+    def __enter__(self) -> SavedTensors:
+        super().__enter__()
+        return self
+
     @property
     def bytes(self) -> int:
         """Of all blocks that were saved so far."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from saved_tensors import SavedTensors
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation, box_sum
+from saved_tensors import SavedTensors
 
 
 def random_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:

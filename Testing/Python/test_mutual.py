@@ -5,7 +5,15 @@ import itertools
 import pytest
 import torch
 
-from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_correlation, literal_diffusion, splice, tiny_network
+from mmln_reference import (
+    WIDTH,
+    blob_pair,
+    enlarge_outputs,
+    literal_correlation,
+    literal_diffusion,
+    splice,
+    tiny_network,
+)
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.branches import run_core
 from MMLNRegistrationLib.model.losses import LossConfig

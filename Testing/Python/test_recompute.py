@@ -1,16 +1,14 @@
 """Recomputed feature maps: the same losses and gradients bit by bit, and less memory; and mixed precision."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
 
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, tiny_network
-from saved_tensors import SavedTensors
 from MMLNRegistrationLib.model.losses import LevelLoss, LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.model.network import Level, LevelInput
+from saved_tensors import SavedTensors
 
 
 def mutual_learning(recomputes: bool = False, similarity: str = "local_correlation") -> MutualLearning:
@@ -86,7 +84,7 @@ def test_the_2d_branch_keeps_a_quarter_and_less() -> None:
 def test_without_gradients_nothing_is_recomputed() -> None:
     learning = mutual_learning(recomputes=True)
     calls = []
-    learning.network.levels[0].down.register_forward_hook(lambda *_: calls.append(1))
+    learning.network.levels[0].down.register_forward_pre_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         loss_of(learning, 1)
     assert len(calls) == 1
@@ -94,7 +92,8 @@ def test_without_gradients_nothing_is_recomputed() -> None:
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize(("level", "similarity"), itertools.product([1, 2, 3], ["correlation", "local_correlation"]))
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("similarity", ["correlation", "local_correlation"])
 @pytest.mark.parametrize("recomputes", [False, True])
 def test_in_mixed_precision_losses_stay_float32_and_close(level: int, similarity: str, recomputes: bool) -> None:
     learning = mutual_learning(recomputes, similarity)

@@ -64,6 +64,7 @@ class SliceBranch(nn.Module):
     def velocity(self, run: LevelRun, axis: int) -> Tensor:
         """The 2D velocities (B * S, 2, *in-plane) of the slices across an axis, in the order of to_slices."""
         subnet = self.subnets[axis % len(self.subnets)]
+        register = partial(_register_slices, subnet)
         before = run.inputs.velocity
         images, features = to_slices(run.inputs.images, axis), to_slices(run.output.features, axis)
         flat = None if before is None else to_slices(in_plane(before, axis), axis)
@@ -74,8 +75,7 @@ class SliceBranch(nn.Module):
             itertools.repeat(None) if flat is None else flat.split(chunk),
             strict=False,
         )
-        register = partial(recomputed, _register_slices) if self.recomputes else _register_slices
-        return torch.cat([register(subnet, *parts) for parts in chunks])
+        return torch.cat([recomputed(register, *parts) if self.recomputes else register(*parts) for parts in chunks])
 
     def forward(self, run: LevelRun) -> tuple[Tensor, ...]:
         """M_i(phi_i') for each orientation, each (B, 1, K, J, I).
@@ -91,7 +91,7 @@ class SliceBranch(nn.Module):
         )
 
 
-def _register_slices(subnet: Level, images: Tensor, features: Tensor, velocity: Tensor | None) -> Tensor:
+def _register_slices(subnet: nn.Module, images: Tensor, features: Tensor, velocity: Tensor | None) -> Tensor:
     # The 3D feature map has half precision under autocast, and its slices would lose it beside the images'.
     read = torch.cat([images.to(features.dtype), features], dim=1)
     # Slices of a volume lie in memory as they were cut; convolutions are fastest with the channels last.

@@ -9,7 +9,7 @@ from ..spatial.velocity import integrate
 from ..spatial.warp import warp
 from .branches import SliceBranch, run_core
 from .losses import LevelLoss, LossConfig, Structures, Warped, level_loss
-from .network import MMLN
+from .network import MMLN, Level
 
 
 class MutualLearning(nn.Module):
@@ -37,10 +37,9 @@ class MutualLearning(nn.Module):
 
     def recompute_activations(self) -> None:
         """From now on keep few feature maps for the gradient, and compute the others again; results stay the same."""
-        for level in self.network.levels:
-            level.recomputes = True
-        for branch in self.slice_branches:
-            branch.recomputes = True
+        for part in [*self.network.levels, *self.slice_branches]:
+            assert isinstance(part, Level | SliceBranch)
+            part.recomputes = True
 
     def forward(
         self,
