@@ -9,7 +9,7 @@ from ..spatial.velocity import integrate
 from ..spatial.warp import warp
 from .branches import SliceBranch, run_core
 from .losses import LevelLoss, LossConfig, Structures, Warped, level_loss
-from .network import MMLN
+from .network import MMLN, Level
 
 
 class MutualLearning(nn.Module):
@@ -34,6 +34,12 @@ class MutualLearning(nn.Module):
         self.slice_branches = nn.ModuleList(
             SliceBranch(config, reads_velocity=index > 0) for index in range(beside_levels)
         )
+
+    def recompute_activations(self) -> None:
+        """From now on keep few feature maps for the gradient, and compute the others again; results stay the same."""
+        for part in [*self.network.levels, *self.slice_branches]:
+            assert isinstance(part, Level | SliceBranch)
+            part.recomputes = True
 
     def forward(
         self,

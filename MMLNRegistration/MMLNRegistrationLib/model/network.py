@@ -8,17 +8,19 @@ switched off, what is left is LapIRN (Mok and Chung, 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
 from ..spatial.velocity import integrate
 from ..spatial.warp import resize, resize_displacement, warp
+from .convolution import Convolution3d
 
 NEGATIVE_SLOPE = 0.2
 """Of every leaky rectifier, as in LapIRN."""
@@ -152,7 +154,8 @@ class Level(nn.Module):
         input_channels = image_channels + (dimensions if reads_velocity else 0)
         self.encode_first = _convolution(input_channels, width, dimensions)
         self.encode_second = _convolution(width, width, dimensions)
-        self.down = _convolution(width, width, dimensions, stride=2)
+        strided = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        self.down = strided(width, width, kernel_size=3, stride=2, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(width, dimensions) for _ in range(blocks))
         transposed = nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
         self.up = transposed(width, width, kernel_size=2, stride=2)
@@ -161,25 +164,40 @@ class Level(nn.Module):
         self.fuse_encoded = _convolution(width, width, dimensions)
         self.fuse_upsampled = _convolution(width, width, dimensions, bias=False)
         self.output = _convolution(width, dimensions, dimensions, bias=False)
+        self.recomputes = False
+        """Whether feature maps are computed a second time on the way back rather than kept: see `recomputed`."""
         nn.init.normal_(self.output.weight, std=OUTPUT_WEIGHT_STD)
 
     def forward(self, inputs: LevelInput) -> LevelOutput:
         """All sizes of inputs.images must be even."""
-        images = inputs.images if inputs.velocity is None else torch.cat([inputs.images, inputs.velocity], dim=1)
-        encoded = _activate(self.encode_second(_activate(self.encode_first(images))))
-        half = self.down(encoded)
-        if inputs.features is not None:
-            half = half + inputs.features
+        run = recomputed if self.recomputes else _now
+        encoded = run(self._encode, inputs.images, inputs.velocity)
+        half = run(self._halve, encoded, inputs.features)
         for block in self.blocks:
-            half = block(half)
-        features = self.up(_activate(half))
-        hidden = _activate(self.fuse_encoded(encoded).add_(self.fuse_upsampled(features)))
-        raw = self.output(hidden)
+            half = run(block, half)
+        features = run(self._double, half)
+        raw = run(self._fuse, encoded, features)
         # Under autocast raw has half precision; velocities are integrated and added up, and need more. Field
         # arithmetic is also faster on plain contiguous tensors, whatever the format of the feature maps.
         raw = raw.to(torch.promote_types(raw.dtype, torch.float32), memory_format=torch.contiguous_format)
         velocity = functional.softsign(raw) * self.range_voxels
         return LevelOutput(velocity if inputs.velocity is None else velocity + inputs.velocity, features)
+
+    # The parts below may run twice, so that none may change its input in place.
+
+    def _encode(self, images: Tensor, velocity: Tensor | None) -> Tensor:
+        images = images if velocity is None else torch.cat([images, velocity], dim=1)
+        return _activate(self.encode_second(_activate(self.encode_first(images))))
+
+    def _halve(self, encoded: Tensor, features: Tensor | None) -> Tensor:
+        half = self.down(encoded)
+        return half if features is None else half + features
+
+    def _double(self, half: Tensor) -> Tensor:
+        return self.up(functional.leaky_relu(half, NEGATIVE_SLOPE))
+
+    def _fuse(self, encoded: Tensor, features: Tensor) -> Tensor:
+        return self.output(_activate(self.fuse_encoded(encoded).add_(self.fuse_upsampled(features))))
 
 
 class MMLN(nn.Module):
@@ -259,11 +277,24 @@ def pyramid(image: Tensor, levels: int) -> list[Tensor]:
     return images
 
 
-def _convolution(
-    inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True
-) -> nn.Conv2d | nn.Conv3d:
-    convolution = nn.Conv3d if dimensions == 3 else nn.Conv2d
-    return convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
+def recomputed(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    """part(*inputs), of which the inputs alone are kept for the gradient: the rest is computed again when it is due.
+
+    Nothing random may run in part, and none of its inputs may change. Values and gradients are the same, bit by bit.
+    """
+    if not torch.is_grad_enabled():
+        return part(*inputs)
+    return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def _now(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    return part(*inputs)
+
+
+def _convolution(inputs: int, outputs: int, dimensions: int, bias: bool = True) -> nn.Conv2d | Convolution3d:
+    if dimensions == 3:
+        return Convolution3d(inputs, outputs, bias=bias)
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=bias)
 
 
 def _activate(features: Tensor) -> Tensor:

@@ -74,8 +74,6 @@ class TrainConfig:
     checkpoint_activations: bool = False
     """Feature maps are computed a second time on the way back instead of kept: half the memory, a third more time."""
     channels_last: bool = True
-    compile: bool = False
-    """torch.compile: pays on a GPU in long runs; needs a compiler at hand."""
 
     def __post_init__(self) -> None:
         levels = [stage.level for stage in self.stages]

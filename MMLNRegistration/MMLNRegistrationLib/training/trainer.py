@@ -59,6 +59,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.learning = MutualLearning(MMLN(config.network), config.loss)
         self.learning.to(device)
+        if config.checkpoint_activations:
+            self.learning.recompute_activations()
         if config.channels_last:
             self.learning.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.state = State(step=0, best_score=None, best_step=None)
