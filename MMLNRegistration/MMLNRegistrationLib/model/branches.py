@@ -66,7 +66,7 @@ class SliceBranch(nn.Module):
         subnet = self.subnets[axis % len(self.subnets)]
         register = partial(_register_slices, subnet)
         before = run.inputs.velocity
-        images, features = to_slices(run.inputs.images, axis), to_slices(run.output.features, axis)
+        images, features = to_slices(run.inputs.images[:, :2], axis), to_slices(run.output.features, axis)
         flat = None if before is None else to_slices(in_plane(before, axis), axis)
         chunk = max(1, CHUNK_VALUES // features[0].numel())
         chunks = zip(

@@ -270,15 +270,15 @@ def seconds_left(config: TrainConfig, step: int, seconds_per_step: float) -> flo
 def start_from(level: nn.Module, below: nn.Module) -> None:
     """Give a level the weights of the one below: registering what is left is the same task on a finer grid.
 
-    Where shapes differ, the first convolution, the images' channels are taken over; those of the velocity, which the
-    coarsest level does not read, keep their random start.
+    Where shapes differ, at the first convolution, the images' channels are taken over; those of the velocity, which
+    the coarsest level does not read, start from zero.
     """
     target, source = level.state_dict(), below.state_dict()
     for name, value in source.items():
         if target[name].shape == value.shape:
             target[name].copy_(value)
         else:
-            target[name][:, : value.shape[1]].copy_(value)
+            target[name].zero_()[:, : value.shape[1]].copy_(value)
 
 
 def up_to(network: MMLN, level: int) -> MMLN:
