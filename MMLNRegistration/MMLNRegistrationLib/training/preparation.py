@@ -81,6 +81,10 @@ class PreparedData:
             raise InputError(f"The prepared scan {path} cannot be read; start the training again.") from error
         return PreparedScan(image, labels)
 
+    def key(self, scan: Scan) -> str | None:
+        """Changes when the prepared scan does; None when it has vanished."""
+        return stored_key(self.folder / f"{scan.name}.safetensors")
+
 
 def prepare_scans(
     scans: Iterable[Scan],
@@ -100,7 +104,7 @@ def prepare_scans(
     target = _reference(reference, spacing_mm)
     folder.mkdir(parents=True, exist_ok=True)
     keys = {scan.name: _key(scan, target) for scan in scans}
-    waiting = [scan for scan in scans if _stored_key(folder / f"{scan.name}.safetensors") != keys[scan.name]]
+    waiting = [scan for scan in scans if stored_key(folder / f"{scan.name}.safetensors") != keys[scan.name]]
     problems: list[Problem] = []
     done = len(scans) - len(waiting)
     progress("prepare data", done / max(len(scans), 1))
@@ -196,7 +200,8 @@ def _key(scan: Scan, reference: Reference) -> str:
     return sha.hexdigest()
 
 
-def _stored_key(path: Path) -> str | None:
+def stored_key(path: Path) -> str | None:
+    """The key in the header of a cached file; None for a file that is missing or damaged."""
     try:
         with safe_open(path, framework="np") as file:
             return (file.metadata() or {}).get("key")

@@ -98,8 +98,8 @@ class Trainer:
             self._after_step(stage, index + 1, batch, loss, time.perf_counter() - start)
 
     def _batch(self, step: int) -> Batch:
-        stage, _ = stage_at(self.config, step)
-        return self.source.batch(step, stage.level, self.ranks.rank, self.ranks.count)
+        stage, index = stage_at(self.config, step)
+        return self.source.batch(step, stage.level, taught=index < stage.taught_steps, part=self.ranks.rank)
 
     def _begin_stage(self, stage: StageConfig) -> None:
         if self.config.start_from_below and stage.level > 1:
@@ -134,6 +134,7 @@ class Trainer:
                 batch.fixed.to(self.device),
                 batch.moving.to(self.device),
                 None if structures is None else Structures(*(maps.to(self.device) for maps in structures)),
+                None if batch.velocity is None else batch.velocity.to(self.device),
                 compare_images=batch.compare_images,
             )
         if not math.isfinite(value := float(loss.total.detach())):
@@ -176,6 +177,8 @@ class Trainer:
                 del values[name]
         if batch.structures is None:
             del values["dice"]
+        if batch.velocity is None:
+            del values["taught"]
         for name, value in {**values, "seconds": seconds}.items():
             self._values.setdefault(name, []).append(value)
 
