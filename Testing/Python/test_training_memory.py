@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmln_reference import WIDTH
-from MMLNRegistrationLib.model.losses import LossConfig
+from MMLNRegistrationLib.model.losses import LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from repository import ROOT
@@ -37,9 +37,10 @@ def test_the_count_is_that_of_a_real_step(
     if recomputes:
         learning.recompute_activations()
     fixed, moving = torch.rand(2, 1, 1, *SHAPE)
+    maps = Structures(*torch.rand(2, 1, 3, *SHAPE))
     with SavedTensors() as saved:
-        learning(3, fixed, moving)
+        learning(3, fixed, moving, maps)
     real = saved.bytes + sum(tensor.nbytes for tensor in (fixed, moving, *learning.parameters()))
-    kept, peak = benchmark.step_bytes(config, 3, recomputes, False, "correlation")
+    kept, peak = benchmark.step_bytes(config, 3, recomputes, False, "correlation", 3)
     assert kept == pytest.approx(real, rel=0.1)
     assert peak > kept
