@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "MMLNRegistration"))
 
-from MMLNRegistrationLib.model.losses import LossConfig
+from MMLNRegistrationLib.model.losses import LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 
@@ -71,16 +71,19 @@ class LiveBytes(TorchDispatchMode):
         return results
 
 
-def step_bytes(config: MMLNConfig, level: int, recomputes: bool, half: bool, similarity: str) -> tuple[int, int]:
+def step_bytes(
+    config: MMLNConfig, level: int, recomputes: bool, half: bool, similarity: str, structures: int
+) -> tuple[int, int]:
     """Bytes alive after the forward pass, and at the peak of forward and backward pass of one step of a level."""
     shape = [size // 2 ** (config.levels - level) for size in SHAPE]
     with FakeTensorMode(), LiveBytes() as live:
-        learning = MutualLearning(MMLN(config), LossConfig(similarity=similarity))
+        learning = MutualLearning(MMLN(config), LossConfig(similarity=similarity, dice_weight=1.0))
         if recomputes:
             learning.recompute_activations()
         fixed, moving = torch.empty(1, 1, *shape), torch.empty(1, 1, *shape)
+        maps = Structures(*(torch.empty(1, structures, *shape) for _ in range(2))) if structures else None
         with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
-            loss = learning(level, fixed, moving).total
+            loss = learning(level, fixed, moving, maps).total
         forward = live.now
         loss.backward()
         return forward, live.peak
@@ -92,13 +95,16 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 28])
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--similarity", choices=["correlation", "local_correlation"], default="local_correlation")
+    parser.add_argument("--structures", type=int, default=8, help="in the Dice term; 0 for images without label maps")
     settings = parser.parse_args()
     print("| width | level | convolutions in | recomputed | kept for the gradient, GiB | peak, GiB |")
     print("|---|---|---|---|---|---|")
     for width, level, half, recomputes in itertools.product(
         settings.widths, settings.levels, (False, True), (False, True)
     ):
-        kept, peak = step_bytes(MMLNConfig(width=width), level, recomputes, half, settings.similarity)
+        kept, peak = step_bytes(
+            MMLNConfig(width=width), level, recomputes, half, settings.similarity, settings.structures
+        )
         words = f"{'bfloat16' if half else 'float32'} | {'yes' if recomputes else 'no'}"
         print(f"| {width} | {level} | {words} | {kept / GIB:.2f} | {peak / GIB:.2f} |", flush=True)
 

@@ -1,13 +1,25 @@
 """Recomputed feature maps: the same losses and gradients bit by bit, and less memory; and mixed precision."""
 
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import create_autospec
+
 import pytest
 import torch
 from torch import Tensor
 
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, tiny_network
+from MMLNRegistrationLib.model.checkpoint import ModelCard
 from MMLNRegistrationLib.model.losses import LevelLoss, LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning
-from MMLNRegistrationLib.model.network import Level, LevelInput
+from MMLNRegistrationLib.model.network import Level, LevelInput, MMLNConfig
+from MMLNRegistrationLib.progress import silent
+from MMLNRegistrationLib.training.config import fast_preset
+from MMLNRegistrationLib.training.distributed import Ranks
+from MMLNRegistrationLib.training.pairs import PairSource
+from MMLNRegistrationLib.training.run_folder import RunFolder
+from MMLNRegistrationLib.training.trainer import Trainer
+from MMLNRegistrationLib.training.validation import ValidationSet
 from saved_tensors import SavedTensors
 
 
@@ -121,6 +133,17 @@ def test_in_mixed_precision_velocities_and_warped_images_are_float32() -> None:
         assert run.output.velocity.dtype == torch.float32
         assert run.inputs.images.dtype == torch.float32
         assert run.output.features.shape[1] == WIDTH
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_setting_of_a_run_reaches_every_level_and_branch(wanted: bool, tmp_path: Path) -> None:
+    config = replace(fast_preset(), network=MMLNConfig(width=2, blocks=1), checkpoint_activations=wanted)
+    card = ModelCard("tiny", "Nothing.", "None.", "none", "none", "2026-01-01")
+    folder, device = RunFolder(tmp_path), torch.device("cpu")
+    source, validation = create_autospec(PairSource), create_autospec(ValidationSet)
+    trainer = Trainer(config, source, validation, folder, card, device, Ranks(), silent, lambda entry: None)
+    parts = [*trainer.learning.network.levels, *trainer.learning.slice_branches]
+    assert [part.recomputes for part in parts] == [wanted] * 5
 
 
 @pytest.mark.gpu

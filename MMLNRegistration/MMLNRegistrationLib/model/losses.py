@@ -45,8 +45,9 @@ def dice_loss(first: Tensor, second: Tensor) -> Tensor:
     """1 - soft Dice of structures (B, S, *shape) with values in [0, 1], mean over those that either map shows."""
     overlap = 2.0 * (first * second).flatten(2).sum(dim=2)
     sizes = first.flatten(2).sum(dim=2) + second.flatten(2).sum(dim=2)
-    shown = sizes > 0
-    return (1.0 - overlap / sizes.clamp_min(1.0))[shown].mean() if shown.any() else overlap.sum() * 0.0
+    # Weights rather than a selection, whose size a GPU would have to report before it may go on.
+    shown = (sizes > 0).to(sizes.dtype)
+    return ((1.0 - overlap / sizes.clamp_min(1.0)) * shown).sum() / shown.sum().clamp_min(1.0)
 
 
 def diffusion(velocity: Tensor) -> Tensor:

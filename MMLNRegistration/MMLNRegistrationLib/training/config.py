@@ -72,7 +72,7 @@ class TrainConfig:
     mixed_precision: bool = False
     """Convolutions in bfloat16 on a GPU; processors always compute in float32, most are slower in bfloat16."""
     checkpoint_activations: bool = False
-    """Feature maps are computed a second time on the way back instead of kept: half the memory, a third more time."""
+    """Feature maps are computed a second time on the way back instead of kept: a third less memory and more time."""
     channels_last: bool = True
 
     def __post_init__(self) -> None:
