@@ -80,6 +80,14 @@ def literal_subnet(
     return (output if velocity is None else output + velocity), up
 
 
+def splice(slice_velocities: Tensor, axis: int, batch: int) -> Tensor:
+    """Velocities (B * S, 2, *in-plane) of slices as one 3D velocity (B, 3, K, J, I), zero across the slices."""
+    slices = slice_velocities.unflatten(0, (batch, -1))
+    components = [slices[:, :, channel].movedim(1, 1 + axis) for channel in range(2)]
+    components.insert(axis, torch.zeros_like(components[0]))
+    return torch.stack(components, dim=1)
+
+
 def literal_correlation(first: Tensor, second: Tensor) -> float:
     """CorrCoef of one image pair by the sums of Eq 2 and Eq 3."""
 

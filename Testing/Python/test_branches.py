@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
+from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, splice, tiny_network
+from MMLNRegistrationLib.model import branches
 from MMLNRegistrationLib.model.branches import (
     ORIENTATIONS,
     SliceBranch,
@@ -11,7 +12,6 @@ from MMLNRegistrationLib.model.branches import (
     from_slices,
     in_plane,
     run_core,
-    splice,
     to_slices,
 )
 from MMLNRegistrationLib.model.network import LevelRun, MMLNConfig
@@ -58,7 +58,7 @@ def test_spliced_velocity_is_in_plane_and_zero_across(axis: int) -> None:
 def test_slice_branch_equals_registering_the_slices_one_by_one(axis: int, level: int, shared: bool) -> None:
     run = last_run(level, batch=2)
     branch = slice_branch(shared, reads_velocity=level == 2)
-    velocity = branch.velocity(run, axis)
+    velocity = splice(branch.velocity(run, axis), axis, 2)
     subnet = branch.subnets[0 if shared else axis]
     planes = [component for component in range(3) if component != axis]
     expected = torch.zeros_like(velocity)
@@ -80,6 +80,14 @@ def test_slice_branch_equals_registering_the_slices_one_by_one(axis: int, level:
     assert velocity.abs().max() > 0.05
     warped = branch(run)
     torch.testing.assert_close(warped[axis], warp(run.moving, integrate(expected)), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("values", [1, 3 * WIDTH * 8 * 8, 10**6])
+def test_slices_give_the_same_in_chunks_of_any_size(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, branch = last_run(2), slice_branch(True, reads_velocity=True)
+    expected = branch.velocity(run, 1)
+    monkeypatch.setattr(branches, "CHUNK_VALUES", values)
+    torch.testing.assert_close(branch.velocity(run, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_at_level_2_the_2d_subnet_reads_the_moving_image_under_the_coarser_map() -> None:

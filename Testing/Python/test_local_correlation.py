@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation, box_sum
+from saved_tensors import SavedTensors
 
 
 def random_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,6 +45,28 @@ def test_value_equals_the_literal_definition(radius: int) -> None:
     fixed, moving = random_pair(1, 1, 5, 6, 7)
     expected = literal_value(fixed[0, 0].numpy(), moving[0, 0].numpy(), radius, 1e-3)
     assert LocalCorrelation(fixed, radius, 1e-3).value(moving).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 5, 3), (2, 1, 4, 4, 3), (2, 2, 5, 4)])
+@pytest.mark.parametrize("radius", [1, 2])
+def test_gradient_of_the_value_equals_finite_differences(shape: tuple[int, ...], radius: int) -> None:
+    fixed, moving = random_pair(*shape)
+    correlation = LocalCorrelation(fixed, radius, 1e-3)
+    assert torch.autograd.gradcheck(correlation.value, (moving.requires_grad_(True),))
+    with torch.no_grad():
+        assert correlation.value(moving).item() == pytest.approx(correlation.coefficients(moving).mean().item())
+
+
+def test_value_has_gradients_of_both_images_where_both_are_wanted() -> None:
+    fixed, moving = (image.requires_grad_(True) for image in random_pair(1, 1, 4, 3, 4))
+    assert torch.autograd.gradcheck(lambda f, m: LocalCorrelation(f, 1, 1e-3).value(m), (fixed, moving))
+
+
+def test_value_keeps_one_map_for_the_gradient() -> None:
+    fixed, moving = random_pair(1, 1, 6, 7, 8)
+    with SavedTensors() as saved:
+        LocalCorrelation(fixed).value(moving.requires_grad_(True))
+    assert saved.bytes == moving.numel() * moving.element_size()
 
 
 def literal_agreement(fixed: torch.Tensor, moving: torch.Tensor, radius: int, epsilon: float) -> torch.Tensor:

@@ -5,7 +5,15 @@ import itertools
 import pytest
 import torch
 
-from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_correlation, literal_diffusion, tiny_network
+from mmln_reference import (
+    WIDTH,
+    blob_pair,
+    enlarge_outputs,
+    literal_correlation,
+    literal_diffusion,
+    splice,
+    tiny_network,
+)
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.branches import run_core
 from MMLNRegistrationLib.model.losses import LossConfig, Structures, dice_loss
@@ -41,7 +49,8 @@ def test_equations_6_and_7(level: int, weight: float, halvings: int) -> None:
     similarity = 1 - literal_correlation(run.fixed, warp(run.moving, integrate(velocity)))
     branch = learning.slice_branches[level - 1]
     slices = [
-        1 - literal_correlation(run.fixed, warp(run.moving, integrate(branch.velocity(run, axis)))) for axis in range(3)
+        1 - literal_correlation(run.fixed, warp(run.moving, integrate(splice(branch.velocity(run, axis), axis, 1))))
+        for axis in range(3)
     ]
     regularisation = K / 2**halvings * literal_diffusion(velocity[0].detach())
     loss = learning(level, fixed, moving)

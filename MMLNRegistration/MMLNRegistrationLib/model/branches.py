@@ -7,6 +7,8 @@ its loss reaches the 3D features; the core branch runs the last level's own subn
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,10 +16,15 @@ from torch import Tensor, nn
 
 from ..spatial.velocity import integrate
 from ..spatial.warp import identity_grid, sample, warp
-from .network import MMLN, Level, LevelInput, LevelRun, MMLNConfig
+from .network import MMLN, Level, LevelInput, LevelRun, MMLNConfig, recomputed
 
 ORIENTATIONS = (0, 1, 2)
 """The axes across which a volume is cut into slices: k, j, i (axial, coronal, sagittal on the network grid)."""
+
+
+CHUNK_VALUES = 2**22
+"""Of a feature map of the slices that go through the 2D subnet together: 16 MiB, small enough for the allocator of
+the C library to use the same memory again, rather than to ask the system for new pages with every operation."""
 
 
 def to_slices(volume: Tensor, axis: int) -> Tensor:
@@ -33,13 +40,6 @@ def from_slices(slices: Tensor, axis: int, batch: int) -> Tensor:
 def in_plane(vectors: Tensor, axis: int) -> Tensor:
     """The two components (B, 2, K, J, I) of a 3D vector field that lie in the slices across an axis."""
     return vectors[:, [component for component in range(3) if component != axis]]
-
-
-def splice(slice_velocities: Tensor, axis: int, batch: int) -> Tensor:
-    """Velocities (B * S, 2, *in-plane) of slices as one 3D velocity (B, 3, K, J, I), zero across the slices."""
-    components = list(from_slices(slice_velocities, axis, batch).unbind(1))
-    components.insert(axis, torch.zeros_like(components[0]))
-    return torch.stack(components, dim=1)
 
 
 class SliceBranch(nn.Module):
@@ -58,21 +58,45 @@ class SliceBranch(nn.Module):
             )
             for _ in range(1 if config.shared_2d else len(ORIENTATIONS))
         )
+        self.recomputes = False
+        """Whether nothing but the velocities is kept of the 2D subnets for the gradient: see `recomputed`."""
 
     def velocity(self, run: LevelRun, axis: int) -> Tensor:
-        """The 3D velocity (B, 3, K, J, I) spliced from the 2D velocities of the slices across an axis."""
-        before = run.inputs.velocity
-        inputs = LevelInput(
-            to_slices(torch.cat([run.inputs.images, run.output.features], dim=1), axis),
-            None if before is None else to_slices(in_plane(before, axis), axis),
-            None,
-        )
+        """The 2D velocities (B * S, 2, *in-plane) of the slices across an axis, in the order of to_slices."""
         subnet = self.subnets[axis % len(self.subnets)]
-        return splice(subnet(inputs).velocity, axis, run.fixed.shape[0])
+        register = partial(_register_slices, subnet)
+        before = run.inputs.velocity
+        images, features = to_slices(run.inputs.images[:, :2], axis), to_slices(run.output.features, axis)
+        flat = None if before is None else to_slices(in_plane(before, axis), axis)
+        chunk = max(1, CHUNK_VALUES // features[0].numel())
+        chunks = zip(
+            images.split(chunk),
+            features.split(chunk),
+            itertools.repeat(None) if flat is None else flat.split(chunk),
+            strict=False,
+        )
+        return torch.cat([recomputed(register, *parts) if self.recomputes else register(*parts) for parts in chunks])
 
     def forward(self, run: LevelRun) -> tuple[Tensor, ...]:
-        """M_i(phi_i') for each orientation, each (B, 1, K, J, I)."""
-        return tuple(warp(run.moving, integrate(self.velocity(run, axis))) for axis in ORIENTATIONS)
+        """M_i(phi_i') for each orientation, each (B, 1, K, J, I).
+
+        The spliced velocity has no component across the slices, so that its flow carries each slice within itself:
+        it is integrated in 2D, which gives the same as in 3D and is several times cheaper.
+        """
+        return tuple(
+            from_slices(
+                warp(to_slices(run.moving, axis), integrate(self.velocity(run, axis))), axis, run.moving.shape[0]
+            )
+            for axis in ORIENTATIONS
+        )
+
+
+def _register_slices(subnet: nn.Module, images: Tensor, features: Tensor, velocity: Tensor | None) -> Tensor:
+    # The 3D feature map has half precision under autocast, and its slices would lose it beside the images'.
+    read = torch.cat([images.to(features.dtype), features], dim=1)
+    # Slices of a volume lie in memory as they were cut; convolutions are fastest with the channels last.
+    read = read.contiguous(memory_format=torch.channels_last)
+    return subnet(LevelInput(read, velocity, None)).velocity
 
 
 class CoreRun(NamedTuple):

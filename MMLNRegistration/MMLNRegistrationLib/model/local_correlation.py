@@ -19,8 +19,11 @@ to compare and to follow when one of the images moves. It is one for identical i
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 RADIUS_VOXELS = 2
@@ -83,8 +86,31 @@ class LocalCorrelation:
         return covariance.square() * self._fixed_weight / (moving_variance + self.epsilon)
 
     def value(self, moving: Tensor) -> Tensor:
-        """Scalar mean of cc, differentiable by autograd with respect to both images."""
-        return self.coefficients(moving).mean()
+        """Scalar mean of cc, differentiable with respect to both images, once with respect to moving alone.
+
+        Where fixed needs no gradient, that of moving is computed at once, and nothing else is kept for it: one map
+        instead of the dozen that autograd keeps.
+        """
+        if torch.is_grad_enabled() and self.fixed.requires_grad:
+            return self.coefficients(moving).mean()
+        value: Tensor = _MeanCoefficient.apply(moving, self)
+        return value
+
+    @torch.no_grad()
+    def value_and_gradient(self, moving: Tensor) -> tuple[Tensor, Tensor]:
+        """The value, and its derivative for each voxel of moving, in moving's shape.
+
+        From d cc(x) / d M(y) = 2 / |W| (a (F(y) - mean F) - b (M(y) - mean M)) for y in W(x), with
+        a = cov / ((var F + e) (var M + e)) and b = cc / (var M + e), summed over the windows that hold y.
+        """
+        covariance, moving_mean, moving_variance = self._statistics(moving)
+        moving_weight = moving_variance.add_(self.epsilon).reciprocal_()
+        a = covariance * self._fixed_weight
+        a *= moving_weight
+        covariance *= a  # now cc
+        value = covariance.mean()
+        b = covariance.mul_(moving_weight)
+        return value, self._gradient(a, b, moving, moving_mean).mul_(2.0 * self._scale / moving.numel())
 
     @torch.no_grad()
     def agreement_and_gradient(self, moving: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,14 +130,17 @@ class LocalCorrelation:
         agreement = covariance.sum() / total_weight
         # Far below the noise floor cc is next to nothing, and so must b be where rounding alone makes the variance.
         b = covariance / moving_variance.clamp_min_(1e-3 * self.epsilon)
+        return agreement, self._gradient(a, b, moving, moving_mean).mul_(2.0 * self._scale / total_weight)
+
+    def _gradient(self, a: Tensor, b: Tensor, moving: Tensor, moving_mean: Tensor) -> Tensor:
+        """At y the sum of a (F(y) - mean F) - b (M(y) - mean M) over the windows that hold y."""
         rest = b * moving_mean
         rest.addcmul_(a, self._fixed_mean, value=-1.0)
         gradient = box_sum(a, self.radius_voxels)
         gradient *= self.fixed
         gradient.addcmul_(box_sum(b, self.radius_voxels), moving, value=-1.0)
         gradient += box_sum(rest, self.radius_voxels)
-        gradient *= 2.0 * self._scale / total_weight
-        return agreement, gradient
+        return gradient
 
     def _mean(self, image: Tensor) -> Tensor:
         return box_sum(image, self.radius_voxels) * self._scale
@@ -125,3 +154,21 @@ class LocalCorrelation:
         mean = self._mean(moving)
         covariance = torch.addcmul(self._mean(self.fixed * moving), self._fixed_mean, mean, value=-1.0)
         return covariance, mean, self._variance(moving, mean)
+
+
+class _MeanCoefficient(torch.autograd.Function):
+    """LocalCorrelation.value with the analytic gradient with respect to moving."""
+
+    @staticmethod
+    def forward(ctx: Any, moving: Tensor, correlation: LocalCorrelation) -> Tensor:
+        if not ctx.needs_input_grad[0]:
+            return correlation.coefficients(moving).mean()
+        value, gradient = correlation.value_and_gradient(moving)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, value_gradient: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * value_gradient, None

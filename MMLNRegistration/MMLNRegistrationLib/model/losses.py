@@ -45,8 +45,9 @@ def dice_loss(first: Tensor, second: Tensor) -> Tensor:
     """1 - soft Dice of structures (B, S, *shape) with values in [0, 1], mean over those that either map shows."""
     overlap = 2.0 * (first * second).flatten(2).sum(dim=2)
     sizes = first.flatten(2).sum(dim=2) + second.flatten(2).sum(dim=2)
-    shown = sizes > 0
-    return (1.0 - overlap / sizes.clamp_min(1.0))[shown].mean() if shown.any() else overlap.sum() * 0.0
+    # Weights rather than a selection, whose size a GPU would have to report before it may go on.
+    shown = (sizes > 0).to(sizes.dtype)
+    return ((1.0 - overlap / sizes.clamp_min(1.0)) * shown).sum() / shown.sum().clamp_min(1.0)
 
 
 def diffusion(velocity: Tensor) -> Tensor:
@@ -155,7 +156,8 @@ class LossConfig:
     similarity: one of SIMILARITY_LOSSES; the paper's is correlation.
     k: of the velocity's regularisation, at full resolution.
     alpha, beta of the paper are slice_weights, one for each level but the last; theta is core_weight.
-    dice_weight: of the structures' overlap, where label maps exist. The paper has no such term.
+    dice_weight: of the structures' overlap, where label maps exist. The paper has no such term, nor the next.
+    taught_weight: of the squared error against a velocity that is known for the pair.
     """
 
     similarity: str = "correlation"
@@ -163,11 +165,12 @@ class LossConfig:
     slice_weights: tuple[float, ...] = (0.25, 0.5)
     core_weight: float = 0.25
     dice_weight: float = 0.0
+    taught_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITY_LOSSES:
             raise InputError(f"Unknown similarity {self.similarity!r}; choose {' or '.join(SIMILARITY_LOSSES)}.")
-        if min(self.k, self.core_weight, self.dice_weight, *self.slice_weights) < 0:
+        if min(self.k, self.core_weight, self.dice_weight, self.taught_weight, *self.slice_weights) < 0:
             raise InputError("The weights of the loss must not be negative.")
 
 
@@ -185,6 +188,8 @@ class LevelLoss(NamedTuple):
     """S of the cores; 0 without the core branch and before the last level."""
     dice: Tensor
     """1 - soft Dice of the structures; 0 without label maps."""
+    taught: Tensor
+    """Squared distance to the known velocity, in voxels of the level, mean over the voxels; 0 without one."""
 
 
 class Structures(NamedTuple):
@@ -208,18 +213,24 @@ class Warped(NamedTuple):
 
 
 def level_loss(
-    fixed: Tensor, warped: Warped, velocity: Tensor, level: int, levels: int, weights: LossConfig
+    fixed: Tensor,
+    warped: Warped,
+    velocity: Tensor,
+    level: int,
+    levels: int,
+    weights: LossConfig,
+    known_velocity: Tensor | None = None,
 ) -> LevelLoss:
-    """Eq 6-8 for level p of L (1 the coarsest), and the Dice term of ours.
+    """Eq 6-8 for level p of L (1 the coarsest), and two terms of ours: Dice, and the error of a known velocity.
 
-    fixed: F_i. velocity: v_i, in voxels of the level.
+    fixed: F_i. velocity: v_i, in voxels of the level; known_velocity likewise.
     """
     nothing = velocity.new_zeros(())
     measure = SIMILARITY_LOSSES[weights.similarity]
     similarity = nothing if warped.image is None else measure(fixed, warped.image)
     regularisation = velocity_regularisation(velocity, level, levels, weights.k)
     total = regularisation + similarity
-    slices, core, dice = nothing, nothing, nothing
+    slices, core, dice, taught = nothing, nothing, nothing, nothing
     if warped.slices:
         slices = torch.stack([measure(fixed, image) for image in warped.slices]).mean()
         total = total + weights.slice_weights[level - 1] * slices
@@ -229,4 +240,7 @@ def level_loss(
     if warped.structures is not None:
         dice = dice_loss(*warped.structures)
         total = total + weights.dice_weight * dice
-    return LevelLoss(total, similarity, regularisation, slices, core, dice)
+    if known_velocity is not None:
+        taught = (velocity - known_velocity).square().sum(dim=1).mean()
+        total = total + weights.taught_weight * taught
+    return LevelLoss(total, similarity, regularisation, slices, core, dice, taught)

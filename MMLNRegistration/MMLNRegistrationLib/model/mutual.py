@@ -9,7 +9,7 @@ from ..spatial.velocity import integrate
 from ..spatial.warp import warp
 from .branches import SliceBranch, run_core
 from .losses import LevelLoss, LossConfig, Structures, Warped, level_loss
-from .network import MMLN
+from .network import MMLN, Level
 
 
 class MutualLearning(nn.Module):
@@ -35,25 +35,33 @@ class MutualLearning(nn.Module):
             SliceBranch(config, reads_velocity=index > 0) for index in range(beside_levels)
         )
 
+    def recompute_activations(self) -> None:
+        """From now on keep few feature maps for the gradient, and compute the others again; results stay the same."""
+        for part in [*self.network.levels, *self.slice_branches]:
+            assert isinstance(part, Level | SliceBranch)
+            part.recomputes = True
+
     def forward(
         self,
         level: int,
         fixed: Tensor,
         moving: Tensor,
         structures: Structures | None = None,
+        known_velocity: Tensor | None = None,
         *,
         compare_images: bool = True,
     ) -> LevelLoss:
         """Loss of one level, 1 the coarsest (Eq 6-8), for a batch of pairs on that level's own grid.
 
-        fixed, moving: as MMLN.forward takes them. structures: on the same grid. compare_images: whether the images
-        are of one contrast; if not, structures alone are compared, and no branch runs.
+        fixed, moving: as MMLN.forward takes them. structures, known_velocity: on the same grid, the latter in its
+        voxels. compare_images: whether the images are to be compared; if not, the other two are, and no branch runs.
         It reaches the weights of all levels up to this one; freeze those that shall not learn.
         Raises InputError for shapes and levels that the network refuses.
         """
         config = self.network.config
         *_, run = self.network.run_levels(fixed, moving, level)
-        displacement = integrate(run.output.velocity)
+        if structures is not None or compare_images:
+            displacement = integrate(run.output.velocity)
         carried = None if structures is None else Structures(structures.fixed, warp(structures.moving, displacement))
         slices: tuple[Tensor, ...] = ()
         core: tuple[Tensor, Tensor] | None = None
@@ -63,4 +71,4 @@ class MutualLearning(nn.Module):
             core_run = run_core(self.network, run)
             core = core_run.fixed, core_run.warped
         warped = Warped(warp(run.moving, displacement) if compare_images else None, slices, core, carried)
-        return level_loss(run.fixed, warped, run.output.velocity, level, config.levels, self.weights)
+        return level_loss(run.fixed, warped, run.output.velocity, level, config.levels, self.weights, known_velocity)

@@ -8,17 +8,21 @@ switched off, what is left is LapIRN (Mok and Chung, 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
 from ..spatial.velocity import integrate
 from ..spatial.warp import resize, resize_displacement, warp
+from .convolution import Convolution3d
+from .force import correlation_force
 
 NEGATIVE_SLOPE = 0.2
 """Of every leaky rectifier, as in LapIRN."""
@@ -37,6 +41,8 @@ class MMLNConfig:
     range_voxels: bound on the velocity that one level adds, per component, in voxels of its own grid. With 8, three
         levels and 1 mm voxels, the levels add up to 32, 16 and 8 mm: after an affine alignment brains differ by
         less than 20 mm, so the bound is never reached, and the coarse level does the large part.
+    reads_force: each level also reads the force of local correlation between its images (force.py). Not in the
+        paper; without it a level reads 2 and 5 channels as there, and learns many times slower.
     feature_feedback: a level's final feature map is added to the next level's features (section 3.4).
     branch_2d, branch_core: the training strategies of sections 3.2 and 3.3; they change no weight of the network
         that registers, only what trains it.
@@ -48,6 +54,7 @@ class MMLNConfig:
     width: int = 28
     blocks: int = 5
     range_voxels: float = 8.0
+    reads_force: bool = False
     feature_feedback: bool = True
     branch_2d: bool = True
     branch_core: bool = True
@@ -59,7 +66,7 @@ class MMLNConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise InputError(f"The network's {name} must be a whole number from {lowest} on, not {value!r}.")
-        for name in ("feature_feedback", "branch_2d", "branch_core", "shared_2d"):
+        for name in ("reads_force", "feature_feedback", "branch_2d", "branch_core", "shared_2d"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"The network's {name} must be true or false, not {getattr(self, name)!r}.")
         if not isinstance(self.range_voxels, int | float) or not 0 < self.range_voxels < float("inf"):
@@ -77,7 +84,8 @@ class LevelInput(NamedTuple):
     """What a subnet reads. velocity and features are None at level 1; features also without feature feedback."""
 
     images: Tensor
-    """(B, C, *shape): F_i and M_i warped by the upsampled phi_(i-1); in 2D also slices of 3D features."""
+    """(B, C, *shape): F_i and M_i warped by the upsampled phi_(i-1), then the force if it is read; in 2D F_i, M_i
+    and slices of 3D features."""
     velocity: Tensor | None
     """(B, D, *shape): upsampled v_(i-1), in voxels of this level."""
     features: Tensor | None
@@ -152,7 +160,8 @@ class Level(nn.Module):
         input_channels = image_channels + (dimensions if reads_velocity else 0)
         self.encode_first = _convolution(input_channels, width, dimensions)
         self.encode_second = _convolution(width, width, dimensions)
-        self.down = _convolution(width, width, dimensions, stride=2)
+        strided = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        self.down = strided(width, width, kernel_size=3, stride=2, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(width, dimensions) for _ in range(blocks))
         transposed = nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
         self.up = transposed(width, width, kernel_size=2, stride=2)
@@ -161,25 +170,58 @@ class Level(nn.Module):
         self.fuse_encoded = _convolution(width, width, dimensions)
         self.fuse_upsampled = _convolution(width, width, dimensions, bias=False)
         self.output = _convolution(width, dimensions, dimensions, bias=False)
+        self.recomputes = False
+        """Whether feature maps are computed a second time on the way back rather than kept: see `recomputed`."""
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He's start, which keeps the size of features through the layers: with torch's own they fade from one to the
+        next, and the first hundred steps teach nothing. Sums of two maps, and of residual blocks, start smaller."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+            elif isinstance(module, nn.ConvTranspose3d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=math.sqrt(2 / ((1 + NEGATIVE_SLOPE**2) * module.in_channels)))
+        sums = [(self.fuse_encoded, 2), (self.fuse_upsampled, 2)]
+        sums += [(block.second, 2 * len(self.blocks)) for block in self.blocks if isinstance(block, ResidualBlock)]
+        with torch.no_grad():
+            for convolution, terms in sums:
+                convolution.weight *= 1 / math.sqrt(terms)
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
         nn.init.normal_(self.output.weight, std=OUTPUT_WEIGHT_STD)
 
     def forward(self, inputs: LevelInput) -> LevelOutput:
         """All sizes of inputs.images must be even."""
-        images = inputs.images if inputs.velocity is None else torch.cat([inputs.images, inputs.velocity], dim=1)
-        encoded = _activate(self.encode_second(_activate(self.encode_first(images))))
-        half = self.down(encoded)
-        if inputs.features is not None:
-            half = half + inputs.features
+        run = recomputed if self.recomputes else _now
+        encoded = run(self._encode, inputs.images, inputs.velocity)
+        half = run(self._halve, encoded, inputs.features)
         for block in self.blocks:
-            half = block(half)
-        features = self.up(_activate(half))
-        hidden = _activate(self.fuse_encoded(encoded).add_(self.fuse_upsampled(features)))
-        raw = self.output(hidden)
+            half = run(block, half)
+        features = run(self._double, half)
+        raw = run(self._fuse, encoded, features)
         # Under autocast raw has half precision; velocities are integrated and added up, and need more. Field
         # arithmetic is also faster on plain contiguous tensors, whatever the format of the feature maps.
         raw = raw.to(torch.promote_types(raw.dtype, torch.float32), memory_format=torch.contiguous_format)
         velocity = functional.softsign(raw) * self.range_voxels
         return LevelOutput(velocity if inputs.velocity is None else velocity + inputs.velocity, features)
+
+    # The parts below may run twice, so that none may change its input in place.
+
+    def _encode(self, images: Tensor, velocity: Tensor | None) -> Tensor:
+        images = images if velocity is None else torch.cat([images, velocity], dim=1)
+        return _activate(self.encode_second(_activate(self.encode_first(images))))
+
+    def _halve(self, encoded: Tensor, features: Tensor | None) -> Tensor:
+        half = self.down(encoded)
+        return half if features is None else half + features
+
+    def _double(self, half: Tensor) -> Tensor:
+        return self.up(functional.leaky_relu(half, NEGATIVE_SLOPE))
+
+    def _fuse(self, encoded: Tensor, features: Tensor) -> Tensor:
+        return self.output(_activate(self.fuse_encoded(encoded).add_(self.fuse_upsampled(features))))
 
 
 class MMLN(nn.Module):
@@ -192,7 +234,13 @@ class MMLN(nn.Module):
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(
-            Level(2, config.width, config.blocks, config.range_voxels, reads_velocity=index > 0)
+            Level(
+                5 if config.reads_force else 2,
+                config.width,
+                config.blocks,
+                config.range_voxels,
+                reads_velocity=index > 0,
+            )
             for index in range(config.levels)
         )
 
@@ -218,18 +266,22 @@ class MMLN(nn.Module):
         before: LevelOutput | None = None
         for subnet, fixed_i, moving_i in zip(self.levels[: len(fixed)], fixed, moving, strict=True):
             if before is None:
-                inputs = LevelInput(torch.cat([fixed_i, moving_i], dim=1), None, None)
+                inputs = LevelInput(self._images(fixed_i, moving_i), None, None)
             else:
                 shape = tuple(fixed_i.shape[2:])
                 displacement = resize_displacement(integrate(before.velocity), shape)
                 inputs = LevelInput(
-                    torch.cat([fixed_i, warp(moving_i, displacement)], dim=1),
+                    self._images(fixed_i, warp(moving_i, displacement)),
                     resize_displacement(before.velocity, shape),
                     before.features if self.config.feature_feedback else None,
                 )
             output: LevelOutput = subnet(inputs)
             yield LevelRun(fixed_i, moving_i, inputs, output)
             before = output
+
+    def _images(self, fixed: Tensor, warped: Tensor) -> Tensor:
+        force = [correlation_force(fixed, warped)] if self.config.reads_force else []
+        return torch.cat([fixed, warped, *force], dim=1)
 
     def _check(self, fixed: Tensor, moving: Tensor, up_to_level: int) -> None:
         stride, levels = 2**up_to_level, self.config.levels
@@ -259,11 +311,24 @@ def pyramid(image: Tensor, levels: int) -> list[Tensor]:
     return images
 
 
-def _convolution(
-    inputs: int, outputs: int, dimensions: int, stride: int = 1, bias: bool = True
-) -> nn.Conv2d | nn.Conv3d:
-    convolution = nn.Conv3d if dimensions == 3 else nn.Conv2d
-    return convolution(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=bias)
+def recomputed(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    """part(*inputs), of which the inputs alone are kept for the gradient: the rest is computed again when it is due.
+
+    Nothing random may run in part, and none of its inputs may change. Values and gradients are the same, bit by bit.
+    """
+    if not torch.is_grad_enabled():
+        return part(*inputs)
+    return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def _now(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    return part(*inputs)
+
+
+def _convolution(inputs: int, outputs: int, dimensions: int, bias: bool = True) -> nn.Conv2d | Convolution3d:
+    if dimensions == 3:
+        return Convolution3d(inputs, outputs, bias=bias)
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=bias)
 
 
 def _activate(features: Tensor) -> Tensor:

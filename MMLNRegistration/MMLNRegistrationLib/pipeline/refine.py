@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..model.force import central_gradient
 from ..model.local_correlation import LocalCorrelation
 from ..model.losses import correlation_coefficient, mind_loss, mutual_information
 from ..progress import Progress
@@ -118,7 +119,7 @@ class _Level:
         """One iteration, see the top of this file."""
         warped, derivative = self._evaluate()
         # The similarity is a mean; the force is that of its sum, so that it does not depend on the number of voxels.
-        force = apply_along_axes(_gradient(warped) * derivative, self.gather) * warped.numel()
+        force = apply_along_axes(central_gradient(warped) * derivative, self.gather) * warped.numel()
         self.velocity = apply_along_axes(self.velocity + self._adam(force), self.smooth) * self.taper
 
     @torch.no_grad()
@@ -147,16 +148,6 @@ class _Level:
         root = (self.mean_square / (1 - 0.99**self.iteration)).sqrt_()
         floor = 1e-3 * force.abs().max() + self.config.least_force
         return mean.div_(root.add_(floor)).mul_(self.config.step_voxels)
-
-
-def _gradient(image: Tensor) -> Tensor:
-    """(1, 3, K, J, I) central differences of (1, 1, K, J, I), zero on the faces."""
-    gradient = torch.zeros(1, 3, *image.shape[2:], device=image.device)
-    for axis in range(3):
-        dim, inner = axis + 2, image.shape[axis + 2] - 2
-        difference = gradient[:, axis : axis + 1].narrow(dim, 1, inner)
-        torch.sub(image.narrow(dim, 2, inner), image.narrow(dim, 0, inner), out=difference)
-    return gradient.mul_(0.5)
 
 
 def _coarse_shape(shape: tuple[int, ...] | torch.Size, factor: int) -> tuple[int, ...]:

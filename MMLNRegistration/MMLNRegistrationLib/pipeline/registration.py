@@ -16,10 +16,11 @@ from ..model.checkpoint import Checkpoint
 from ..progress import Progress, silent
 from ..spatial.geometry import Geometry, Matrix
 from ..spatial.velocity import border_taper
-from ..spatial.warp import resize_displacement, warp
+from ..spatial.warp import warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
 from .foreground import LEAST_VOXELS, Foreground, foreground
+from .infer import halvings, network_velocity
 from .initial import Initial, register_linear
 from .prepare import PrepareConfig, network_geometry, normalised, on_network_grid, velocity_shape
 from .refine import RefineConfig, refine
@@ -66,7 +67,7 @@ def register(
             _require_size(image, shown, options.prepare.spacing_mm)
         fixed_image = normalised(fixed, fixed_foreground, options.prepare.upper_percentile)
         moving_image = normalised(moving, moving_foreground, options.prepare.upper_percentile)
-        net = network_geometry(fixed.geometry, fixed_foreground.voxels, options.prepare, _stride(options.model))
+        net = network_geometry(fixed.geometry, fixed_foreground.voxels, options.prepare, _stride(options))
         fixed_net = on_network_grid(fixed_image, net, np.eye(4)).to(device)
 
     with clock.step("initial"):
@@ -76,7 +77,7 @@ def register(
         _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
-        velocity = _network_velocity(options.model, fixed_net, moving_net, options.refine)
+        velocity = _network_velocity(options, fixed_net, moving_net)
 
     with clock.step("refine"):
         velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
@@ -121,9 +122,11 @@ def register(
     )
 
 
-def _stride(model: Checkpoint | None) -> int:
+def _stride(options: Options) -> int:
     """What the network grid's sizes must be multiples of; 8 without a model, so that grids do not change with one."""
-    return model.network.config.total_stride if model else 8
+    if options.model is None:
+        return 8
+    return options.model.network.config.total_stride * 2 ** halvings(options.model.card, options.prepare.spacing_mm)
 
 
 def _initial(
@@ -174,16 +177,16 @@ def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -
     return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
-def _network_velocity(model: Checkpoint | None, fixed: Tensor, moving: Tensor, config: RefineConfig) -> Tensor:
+def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> Tensor:
     """The network's velocity on the velocity grid, in its voxels; zero without a model, and on the border.
 
     Outside its grid the map is the linear one: without the fading it would jump there.
     """
-    shape = velocity_shape(tuple(fixed.shape[2:]), config.velocity_factor)
-    if model is None:
+    shape = velocity_shape(tuple(fixed.shape[2:]), options.refine.velocity_factor)
+    if options.model is None:
         return torch.zeros(1, 3, *shape, device=fixed.device)
-    velocity = model.network.to(fixed.device)(fixed, moving).velocity
-    return resize_displacement(velocity, shape) * border_taper(shape, config.taper_voxels, fixed.device)
+    velocity = network_velocity(options.model, fixed, moving, options.prepare.spacing_mm, shape)
+    return velocity * border_taper(shape, options.refine.taper_voxels, fixed.device)
 
 
 def _settings(options: Options) -> dict[str, object]:

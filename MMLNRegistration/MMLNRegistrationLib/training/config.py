@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -23,8 +23,9 @@ class StageConfig:
     """The training of one level (paper section 3.1).
 
     level: 1 is the coarsest. steps: of the optimiser, 0 skips the stage. frozen_steps: at first, during which the
-    levels below do not learn. learning_rate: of Adam; final_learning_rate: reached along half a cosine at the end
-    of the stage, the same for a fixed rate.
+    levels below do not learn. taught_steps: at first, on pairs whose velocity is known (see teacher).
+    learning_rate: of Adam; final_learning_rate: reached along half a cosine at the end of the stage, the same for a
+    fixed rate.
     """
 
     level: int
@@ -32,6 +33,7 @@ class StageConfig:
     frozen_steps: int
     learning_rate: float
     final_learning_rate: float
+    taught_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class TrainConfig:
     """Share of the steps whose pair is synthesised from two label maps. Its images are not compared, its labels are."""
     atlases: int = 0
     """0 pairs any two subjects; otherwise the fixed image is one of so many subjects, as in the paper (section 4.1)."""
+    taught_pairs: int = 0
+    """Training pairs that are optimised one by one before the training, to learn from in the stages' taught_steps."""
     validation_share: float = 0.1
     """Share of the subjects kept for validation, when no folder of its own is given for it."""
     validation_pairs: int = 12
@@ -68,10 +72,8 @@ class TrainConfig:
     mixed_precision: bool = False
     """Convolutions in bfloat16 on a GPU; processors always compute in float32, most are slower in bfloat16."""
     checkpoint_activations: bool = False
-    """Feature maps are computed a second time on the way back instead of kept: half the memory, a third more time."""
+    """Feature maps are computed a second time on the way back instead of kept: a third less memory and more time."""
     channels_last: bool = True
-    compile: bool = False
-    """torch.compile: pays on a GPU in long runs; needs a compiler at hand."""
 
     def __post_init__(self) -> None:
         levels = [stage.level for stage in self.stages]
@@ -80,6 +82,8 @@ class TrainConfig:
         for stage in self.stages:
             if stage.steps < 0 or not 0 <= stage.frozen_steps <= stage.steps:
                 raise InputError(f"Stage {stage.level}: frozen_steps must lie between 0 and its steps.")
+            if not 0 <= stage.taught_steps <= (stage.steps if self.taught_pairs else 0):
+                raise InputError(f"Stage {stage.level}: taught_steps needs taught_pairs, and at most its steps.")
             if not 0 <= stage.final_learning_rate <= stage.learning_rate:
                 raise InputError(f"Stage {stage.level}: the final learning rate must lie between 0 and the first one.")
         if not any(stage.steps for stage in self.stages):
@@ -125,7 +129,7 @@ def fast_preset() -> TrainConfig:
             StageConfig(2, 3000, 100, 1e-3, 1e-5),
             StageConfig(3, 6000, 100, 1e-3, 1e-5),
         ),
-        network=MMLNConfig(width=16),
+        network=MMLNConfig(width=16, reads_force=True),
         loss=LossConfig(similarity="local_correlation", k=0.2, dice_weight=1.0),
         mixed_precision=True,
     )
@@ -211,7 +215,8 @@ def _converted(value: Any, kind: Any, current: Any, where: str) -> Any:
 def _element(value: Any, kind: Any, where: str) -> Any:
     if is_dataclass(kind):
         names = {entry.name for entry in fields(kind)}
-        if not isinstance(value, dict) or set(value) != names:
+        required = {entry.name for entry in fields(kind) if entry.default is MISSING}
+        if not isinstance(value, dict) or not required <= set(value) <= names:
             raise InputError(f"{where} must be an object with {', '.join(sorted(names))}.")
         types = get_type_hints(kind)
         make: Any = kind

@@ -36,6 +36,7 @@ LOSS_TERMS = {
     "slices": ("2D slices loss", "#007a5a"),
     "core": ("Core loss", "#a9427f"),
     "dice": ("Dice loss", "#7a5c00"),
+    "taught": ("error of known velocities", "#444444"),
 }
 """Title and colour of each term: the hues of Okabe and Ito, some darker so that a thin line is seen on white."""
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from ..errors import InputError
 from ..model.losses import Structures
 from ..model.network import pyramid
-from ..spatial.warp import identity_grid, sample
+from ..spatial.warp import displacement_scale, identity_grid, sample
 from .augment import affine_coordinates, random_intensity, random_pair_pose, read_at
 from .config import TrainConfig
 from .datasets import Scan
 from .preparation import PreparedData, PreparedScan
 from .synthesis import synthetic_pair
+from .teacher import TaughtPair
 
 _KEPT_SCANS = 512
 """Scans kept in memory at a lower level's resolution, where they are small."""
@@ -31,14 +32,16 @@ class Batch(NamedTuple):
     fixed: Tensor
     moving: Tensor
     structures: Structures | None
+    velocity: Tensor | None
+    """(B, 3, K, J, I) of taught pairs, in voxels of the level."""
     compare_images: bool
-    """False for synthetic pairs: their two images may be of two contrasts."""
+    """False for synthetic pairs, whose two images may be of two contrasts, and for taught ones."""
 
 
 def require_pairs(scans: tuple[Scan, ...], config: TrainConfig) -> None:
     """Raise InputError when there are too few scans for the pairs that the configuration asks for."""
     subjects = {scan.subject for scan in scans if scan.image}
-    if config.synthetic_share < 1 and len(subjects) < 2:
+    if (config.synthetic_share < 1 or config.taught_pairs) and len(subjects) < 2:
         raise InputError("Training on images needs scans of at least two subjects; give more data.")
     if config.synthetic_share > 0 and not any(scan.labels for scan in scans):
         raise InputError("Training on synthetic images needs label maps; give some, or set synthetic_share to 0.")
@@ -49,8 +52,11 @@ def require_pairs(scans: tuple[Scan, ...], config: TrainConfig) -> None:
 class PairSource:
     """Draws training pairs from prepared scans. Raises InputError as require_pairs does."""
 
-    def __init__(self, data: PreparedData, scans: tuple[Scan, ...], config: TrainConfig) -> None:
+    def __init__(
+        self, data: PreparedData, scans: tuple[Scan, ...], config: TrainConfig, taught: tuple[TaughtPair, ...] = ()
+    ) -> None:
         require_pairs(scans, config)
+        self.taught = taught
         self.data = data
         self.config = config
         self.real = [scan for scan in scans if scan.image]
@@ -60,22 +66,48 @@ class PairSource:
         self.atlases = {subjects[index] for index in order[: config.atlases]}
         self._kept: OrderedDict[tuple[str, int], PreparedScan] = OrderedDict()
 
-    def batch(self, step: int, level: int, part: int = 0) -> Batch:
-        """The pairs of one step, on the CPU; with several devices, those of one of them, counted from 0."""
+    def batch(self, step: int, level: int, *, taught: bool, part: int) -> Batch:
+        """The pairs of one step, on the CPU; with several devices, those of device `part`.
+
+        taught: draw from the pairs whose velocity is known.
+        """
         count = self.config.batch_size
         kind = float(torch.rand((), generator=_generator(self.config.seed, step, 0)))
-        make = self._synthetic if kind < self.config.synthetic_share else self._real
+        make = self._taught if taught else self._synthetic if kind < self.config.synthetic_share else self._real
         first = 1 + part * count
         batches = [make(_generator(self.config.seed, step, first + index), level) for index in range(count)]
         structures = [batch.structures for batch in batches if batch.structures is not None]
+        velocities = [batch.velocity for batch in batches if batch.velocity is not None]
         return Batch(
             torch.cat([batch.fixed for batch in batches]),
             torch.cat([batch.moving for batch in batches]),
             Structures(*(torch.cat(maps) for maps in zip(*structures, strict=True)))
             if len(structures) == count
             else None,
+            torch.cat(velocities) if velocities else None,
             batches[0].compare_images,
         )
+
+    def _taught(self, generator: torch.Generator, level: int) -> Batch:
+        """Both images and their velocity in one random pose: v' = A^-1 v(A x) is the velocity between the moved images,
+        since exp(A^-1 v A) = A^-1 exp(v) A."""
+        pair = self.taught[int(torch.randint(len(self.taught), (), generator=generator))]
+        spacing_mm = self._spacing_mm(level)
+        source_from_output = random_pair_pose(generator, self.config.augment, spacing_mm).fixed_source_from_output
+        images = []
+        for scan in (pair.fixed, pair.moving):
+            image = self._at_level(scan, level).image
+            assert image is not None
+            shape = tuple(image.shape[2:])
+            coordinates = affine_coordinates(identity_grid(shape), source_from_output, shape)
+            image = read_at(image.float(), coordinates)
+            images.append(random_intensity(image, spacing_mm, self.config.augment, generator))
+        stored = pair.velocity()
+        stored_from_level = displacement_scale(shape, tuple(stored.shape[2:]), stored)
+        velocity = read_at(stored, coordinates * stored_from_level) / stored_from_level
+        inverse = torch.linalg.inv(source_from_output[:3, :3])
+        velocity = torch.einsum("ab,nbkji->nakji", inverse, velocity)
+        return Batch(images[0], images[1], None, velocity, compare_images=False)
 
     def _real(self, generator: torch.Generator, level: int) -> Batch:
         fixed_scan, moving_scan = self._draw_pair(generator)
@@ -93,7 +125,7 @@ class PairSource:
                 maps.append(read_at(prepared.labels, coordinates, nearest=True))
         wanted = self.config.loss.dice_weight > 0 and len(maps) == 2
         structures = self._structures(maps[0], maps[1], generator) if wanted else None
-        return Batch(images[0], images[1], structures, compare_images=True)
+        return Batch(images[0], images[1], structures, None, compare_images=True)
 
     def _synthetic(self, generator: torch.Generator, level: int) -> Batch:
         first, second = (
@@ -106,7 +138,7 @@ class PairSource:
         pose = random_pair_pose(generator, self.config.augment, spacing_mm)
         pair = synthetic_pair(maps[0], maps[1], spacing_mm, self.config.synthesis, generator, pose)
         structures = self._structures(pair.fixed_labels, pair.moving_labels, generator)
-        return Batch(pair.fixed, pair.moving, structures, False)
+        return Batch(pair.fixed, pair.moving, structures, None, compare_images=False)
 
     def _draw_pair(self, generator: torch.Generator) -> tuple[Scan, Scan]:
         """A fixed and a moving scan of two subjects."""

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +22,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from .. import io
-from ..errors import InputError, RegistrationError
+from ..errors import InputError
 from ..pipeline.foreground import foreground
 from ..pipeline.initial import register_linear
 from ..pipeline.prepare import PrepareConfig, network_geometry, normalised, on_network_grid, points_on
@@ -38,6 +33,7 @@ from ..spatial.warp import sample
 from ..writing import partial_name
 from .datasets import Problem, Scan
 from .tissues import TISSUES, tissues_of
+from .workers import in_parallel
 
 FORMAT = 1
 GRID_STRIDE = 16
@@ -83,6 +79,10 @@ class PreparedData:
             raise InputError(f"The prepared scan {path} cannot be read; start the training again.") from error
         return PreparedScan(image, labels)
 
+    def key(self, scan: Scan) -> str | None:
+        """Changes when the prepared scan does; None when it has vanished."""
+        return stored_key(self.folder / f"{scan.name}.safetensors")
+
 
 def prepare_scans(
     scans: Iterable[Scan],
@@ -102,12 +102,12 @@ def prepare_scans(
     target = _reference(reference, spacing_mm)
     folder.mkdir(parents=True, exist_ok=True)
     keys = {scan.name: _key(scan, target) for scan in scans}
-    waiting = [scan for scan in scans if _stored_key(folder / f"{scan.name}.safetensors") != keys[scan.name]]
+    waiting = [scan for scan in scans if stored_key(folder / f"{scan.name}.safetensors") != keys[scan.name]]
     problems: list[Problem] = []
     done = len(scans) - len(waiting)
     progress("prepare data", done / max(len(scans), 1))
     jobs = [(scan, target, folder, keys[scan.name]) for scan in waiting]
-    for result in _in_parallel(_prepare, jobs, workers):
+    for result in in_parallel(_prepare, jobs, workers):
         if result is not None:
             if not skip_bad:
                 raise InputError(f"{result.sentence} Mend or remove the file, or skip bad files.")
@@ -198,46 +198,10 @@ def _key(scan: Scan, reference: Reference) -> str:
     return sha.hexdigest()
 
 
-def _stored_key(path: Path) -> str | None:
+def stored_key(path: Path) -> str | None:
+    """The key in the header of a cached file; None for a file that is missing or damaged."""
     try:
         with safe_open(path, framework="np") as file:
             return (file.metadata() or {}).get("key")
     except (SafetensorError, OSError):
         return None
-
-
-Job = tuple[Scan, Reference, Path, str]
-
-
-def _in_parallel(function: Callable[[Job], Problem | None], jobs: list[Job], workers: int) -> Iterator[Problem | None]:
-    """Results as they come. Processes rather than threads: ITK's Python callbacks hold the interpreter."""
-    if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield function(job)
-        return
-    count = min(workers, len(jobs))
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_become_worker) as executor:
-        futures: list[Future[Problem | None]] = [executor.submit(function, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise RegistrationError(
-                "A process that prepared scans was killed, perhaps for want of memory; start again with fewer threads."
-            ) from error
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-def _become_worker() -> None:
-    """Leave Ctrl-C, which the terminal sends to all processes, to the parent, and end when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -19,6 +19,7 @@ from .pairs import PairSource, require_pairs
 from .preparation import PreparedData, prepare_scans
 from .run_folder import RunFolder, State
 from .split import Split, split_by_subject
+from .teacher import TaughtPair, draw_pairs, taught_pairs
 from .trainer import Report, Trainer
 from .validation import ValidationSet
 
@@ -66,9 +67,10 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
         prepared = _prepared(settings, folder, (*training, *validation), ranks, progress)
         good = set(prepared.scans)
         config = settings.config
+        trained_on = tuple(scan for scan in training if scan in good)
         trainer = Trainer(
             config,
-            PairSource(prepared, tuple(scan for scan in training if scan in good), config),
+            PairSource(prepared, trained_on, config, _taught(settings, prepared, trained_on, ranks, progress)),
             ValidationSet(
                 prepared,
                 tuple(scan for scan in validation if scan in good),
@@ -153,6 +155,24 @@ def _prepared(
     prepared = prepare() if ranks.rank == 0 else None
     ranks.wait()
     return prepared or prepare()
+
+
+def _taught(
+    settings: RunSettings, prepared: PreparedData, scans: tuple[Scan, ...], ranks: Ranks, progress: Progress
+) -> tuple[TaughtPair, ...]:
+    """The pairs to learn from, on the grid of the level below the last; the first process optimises them."""
+    config = settings.config
+    if config.taught_pairs == 0:
+        return ()
+    pairs = draw_pairs(scans, config.taught_pairs, config.seed)
+    halvings = min(1, config.network.levels - 1)
+
+    def optimise() -> tuple[TaughtPair, ...]:
+        return taught_pairs(prepared, pairs, halvings, workers=settings.workers, progress=progress)
+
+    taught = optimise() if ranks.rank == 0 else None
+    ranks.wait()
+    return taught or optimise()
 
 
 def _card(settings: RunSettings, training: tuple[Scan, ...]) -> ModelCard:

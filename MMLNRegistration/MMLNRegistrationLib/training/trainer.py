@@ -59,6 +59,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.learning = MutualLearning(MMLN(config.network), config.loss)
         self.learning.to(device)
+        if config.checkpoint_activations:
+            self.learning.recompute_activations()
         if config.channels_last:
             self.learning.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.state = State(step=0, best_score=None, best_step=None)
@@ -98,8 +100,8 @@ class Trainer:
             self._after_step(stage, index + 1, batch, loss, time.perf_counter() - start)
 
     def _batch(self, step: int) -> Batch:
-        stage, _ = stage_at(self.config, step)
-        return self.source.batch(step, stage.level, self.ranks.rank)
+        stage, index = stage_at(self.config, step)
+        return self.source.batch(step, stage.level, taught=index < stage.taught_steps, part=self.ranks.rank)
 
     def _begin_stage(self, stage: StageConfig) -> None:
         if self.config.start_from_below and stage.level > 1:
@@ -134,6 +136,7 @@ class Trainer:
                 batch.fixed.to(self.device),
                 batch.moving.to(self.device),
                 None if structures is None else Structures(*(maps.to(self.device) for maps in structures)),
+                None if batch.velocity is None else batch.velocity.to(self.device),
                 compare_images=batch.compare_images,
             )
         if not math.isfinite(float(loss.total.detach())):
@@ -186,6 +189,8 @@ class Trainer:
                 del values[name]
         if batch.structures is None:
             del values["dice"]
+        if batch.velocity is None:
+            del values["taught"]
         for name, value in {**values, "seconds": seconds}.items():
             self.state.unlogged.setdefault(name, []).append(value)
 
@@ -284,15 +289,15 @@ def seconds_left(config: TrainConfig, step: int, seconds_per_step: float) -> flo
 def start_from(level: nn.Module, below: nn.Module) -> None:
     """Give a level the weights of the one below: registering what is left is the same task on a finer grid.
 
-    Where shapes differ, the first convolution, the images' channels are taken over; those of the velocity, which the
-    coarsest level does not read, keep their random start.
+    Where shapes differ, at the first convolution, the images' channels are taken over; those of the velocity, which
+    the coarsest level does not read, start from zero.
     """
     target, source = level.state_dict(), below.state_dict()
     for name, value in source.items():
         if target[name].shape == value.shape:
             target[name].copy_(value)
         else:
-            target[name][:, : value.shape[1]].copy_(value)
+            target[name].zero_()[:, : value.shape[1]].copy_(value)
 
 
 def up_to(network: MMLN, level: int) -> MMLN:

@@ -1,0 +1,41 @@
+"""Step 4: a trained network's velocity for a pair on the network grid."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..model.checkpoint import Checkpoint, ModelCard
+from ..model.network import pyramid
+from ..spatial.warp import resize_displacement
+
+
+def halvings(card: ModelCard, spacing_mm: float) -> int:
+    """How often images of a grid of this spacing are halved before the network sees them.
+
+    Raises InputError for a model whose own spacing is not that of the grid, nor twice, four times ... as large.
+    """
+    count = math.log2(card.grid_spacing_mm / spacing_mm)
+    if count < -1e-6 or abs(count - round(count)) > 1e-6:
+        raise InputError(
+            f"The model {card.name} works on a grid of {card.grid_spacing_mm:g} mm, which images of {spacing_mm:g} mm "
+            "cannot be halved to; choose another model or spacing."
+        )
+    return round(count)
+
+
+def network_velocity(
+    model: Checkpoint, fixed: Tensor, moving: Tensor, spacing_mm: float, shape_kji: tuple[int, ...]
+) -> Tensor:
+    """The velocity (1, 3, *shape_kji) that the network gives, in voxels of that corner-aligned grid.
+
+    fixed, moving: (1, 1, K, J, I) in [0, 1] on the network grid of the given spacing, affinely aligned.
+    """
+    times = halvings(model.card, spacing_mm) + 1
+    network = model.network.to(fixed.device)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    velocity = network(pyramid(fixed, times)[0], pyramid(moving, times)[0]).velocity
+    return resize_displacement(velocity, shape_kji)
