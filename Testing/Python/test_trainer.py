@@ -15,7 +15,6 @@ from torch import Tensor
 
 from MMLNRegistrationLib.io import read_image
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
-from MMLNRegistrationLib.model.network import MMLN
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.progress import silent
@@ -213,9 +212,8 @@ def test_a_level_starts_from_the_one_below_when_asked(start: bool, balls: Prepar
     assert all(torch.equal(one[name], two[name]) == start for name in shared)
     assert all(torch.equal(two[name], three[name]) == start for name in [*shared, first])
     assert torch.equal(one[first], two[first][:, :2]) == start  # the images' channels
-    torch.manual_seed(json.loads((tmp_path / "run" / "config.json").read_text())["seed"])
-    fresh = dict(MMLN(config.network).state_dict())
-    assert torch.equal(two[first][:, 2:], fresh[f"levels.1.{first}"][:, 2:])
+    velocity = two[first][:, 2:]  # its channels start from zero, as there is nothing below to start from
+    assert bool((velocity == 0).all()) == start
 
 
 def test_the_dice_term_teaches_where_labels_are(balls: PreparedData, tmp_path: Path) -> None:
