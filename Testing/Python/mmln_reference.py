@@ -27,7 +27,7 @@ def tiny_network(levels: int = 3, seed: int = 0, core_fraction: float = 0.5, **s
 def enlarge_outputs(module: torch.nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, Level):
-            torch.nn.init.normal_(part.output.weight, std=0.1)
+            torch.nn.init.normal_(part.output.weight, std=0.03)
 
 
 def blob_pair(size: int = 16, batch: int = 1) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from MMLNRegistrationLib.io import read_image
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
+from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.progress import silent
@@ -117,7 +118,8 @@ def test_the_best_network_loads_and_registers(finished: Path, brains: Path) -> N
     assert model.card.name == "run"
     assert "4 images and 4 label maps" in model.card.training_data
     fixed, moving = (read_image(brains / f"{name}_image.nii.gz") for name in SUBJECTS[:2])
-    options = Options(model=model, initial="identity", device="cpu", refine=RefineConfig(iterations=0))
+    grid = PrepareConfig(spacing_mm=QUICK.spacing_mm)
+    options = Options(model=model, initial="identity", device="cpu", prepare=grid, refine=RefineConfig(iterations=0))
     registration = register(fixed, moving, options, silent)
     assert registration.displacement_mm.shape == (*fixed.geometry.shape_kji, 3)
     assert registration.folding.folded_voxels == 0

@@ -53,7 +53,7 @@ QUICK = TrainConfig(
     loss=LossConfig(k=0.1, dice_weight=0.5),
     augment=STILL,
     seed=5,
-    spacing_mm=8.0,
+    spacing_mm=5.0,
     validation_share=0.34,
     validation_pairs=1,
     validate_every=2,
