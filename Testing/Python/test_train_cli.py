@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from cli_cases import Run, cut, one_sentence, tree
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.training.config import StageConfig, as_json
+from MMLNRegistrationLib.training.datasets import find_scans
 from MMLNRegistrationLib.training.preparation import PreparedData
 from MMLNRegistrationLib.training.run_folder import RunFolder
+from MMLNRegistrationLib.training.split import split_by_subject
 from training_cases import (
     QUICK,
     SUBJECTS,
@@ -167,15 +170,17 @@ def test_validation_data_of_its_own(run: Run, brains: Path, config: Path, tmp_pa
 
 def test_a_bad_file_is_named_and_skipped_when_asked(run: Run, config: Path, tmp_path: Path) -> None:
     """Cut off, which the header does not tell: it shows when the scans are prepared."""
-    folder = write_brains(tmp_path / "brains", (*SUBJECTS[:4], "zoe"))
-    cut(folder / "zoe_image.nii.gz", 0.6)
-    settings = write_config(config, as_json(quick((1,), spacing_mm=8.0)))
-    outcome = run(*train(folder, tmp_path / "run", "--config", settings))
+    folder, settings = write_brains(tmp_path / "brains", SUBJECTS[:5]), quick((1,), spacing_mm=8.0)
+    bad = split_by_subject(find_scans([folder]), settings.validation_share, settings.seed).training[-1]
+    cut(folder / f"{bad}_image.nii.gz", 0.6)
+    write_config(config, as_json(settings))
+    outcome = run(*train(folder, tmp_path / "run", "--config", config))
     assert outcome.code == 2
-    assert "zoe_image.nii.gz" in complaint_of(outcome.complaints)
+    assert f"{bad}_image.nii.gz" in complaint_of(outcome.complaints)
     skipped = run(*train(folder, tmp_path / "run", "--resume", "--skip-bad"))
     assert skipped.code == 0, skipped.complaints
-    assert load_checkpoint(tmp_path / "run" / "best.safetensors").network.config == quick((1,)).network or True
+    card = load_checkpoint(tmp_path / "run" / "best.safetensors").card
+    assert card.training_data.startswith("2 images and 2 label maps")
 
 
 @pytest.mark.slow
@@ -221,7 +226,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(
     run: Run, brains: Path, prepared: PreparedData, config: Path, tmp_path: Path
 ) -> None:
     stages = (StageConfig(1, 2, 0, 1e-3, 1e-3), StageConfig(2, 9, 0, 1e35, 1e35))
-    write_config(config, as_json(quick((1,), stages=stages, checkpoint_every=1, validate_every=100)))
+    write_config(config, as_json(replace(quick((1,), checkpoint_every=1, validate_every=100), stages=stages)))
     outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
     assert outcome.code == 1
     assert "is no number any more after" in complaint_of(outcome.complaints)
