@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.model.network import MMLN
 from MMLNRegistrationLib.training.config import as_json
 from MMLNRegistrationLib.training.distributed import Ranks, device_of_rank, joined_ranks
+from MMLNRegistrationLib.training.pairs import PairSource
 from MMLNRegistrationLib.training.preparation import PreparedData
+from MMLNRegistrationLib.training.run_folder import RunFolder
 from training_cases import checkpoint_bytes, command, events, losses, quick, write_config
 
 CONFIG = quick((3, 2, 2), checkpoint_every=1)
@@ -26,41 +29,38 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from MMLNRegistrationLib.model.mutual import MutualLearning
-from MMLNRegistrationLib.model.network import MMLN
-from MMLNRegistrationLib.training import distributed, run_folder, trainer
-from MMLNRegistrationLib.training.pairs import PairSource
 from MMLNRegistrationLib.training.run import RunSettings, train
+from MMLNRegistrationLib.training.run_folder import RunFolder
+from MMLNRegistrationLib.training.trainer import Trainer
 from test_distributed import CONFIG, batch_gradients
 
 torch.set_num_threads(1)
 data, cache, output, own = map(Path, sys.argv[1:])
-write, wrote = run_folder.RunFolder.write_bytes, []
-run_folder.RunFolder.write_bytes = lambda self, path, content: (wrote.append(path.name), write(self, path, content))
-networks, start = [], trainer.Trainer.__init__
+write, run, wrote = RunFolder.write_bytes, Trainer.run, []
 
 
-def remember(self, *arguments):
-    start(self, *arguments)
-    networks.append(self)
+def write_and_tell(self, path, content):
+    wrote.append(path.name)
+    write(self, path, content)
 
 
-trainer.Trainer.__init__ = remember
-train(RunSettings((data,), output, CONFIG, cache=cache, device="cpu"), lambda step, fraction: None, lambda entry: None)
-(one,) = networks
-rank = one.ranks.rank
-save_file({name: value.contiguous() for name, value in one.learning.state_dict().items()}, own / f"weights-{rank}")
-(own / f"wrote-{rank}").write_text(" ".join(wrote))
-
-with distributed.joined_ranks(torch.device("cpu")) as ranks:
-    gradients = batch_gradients(one.source, [ranks.rank], ranks)
-    save_file(gradients, own / f"gradients-{rank}")
-    votes = [ranks.any(wish, torch.device("cpu")) for wish in (False, ranks.rank == 1, True)]
+def run_and_tell(self, resume):
+    state, rank = run(self, resume), self.ranks.rank
+    weights = {name: value.contiguous() for name, value in self.learning.state_dict().items()}
+    save_file(weights, own / f"weights-{rank}")
+    save_file(batch_gradients(self.source, [rank], self.ranks), own / f"gradients-{rank}")
+    votes = [self.ranks.any(wish, torch.device("cpu")) for wish in (False, rank == 1, True)]
     (own / f"votes-{rank}").write_text(str(votes))
+    (own / f"wrote-{rank}").write_text(" ".join(wrote))
+    return state
+
+
+RunFolder.write_bytes, Trainer.run = write_and_tell, run_and_tell
+train(RunSettings((data,), output, CONFIG, cache=cache, device="cpu"), lambda step, fraction: None, lambda entry: None)
 """
 
 
-def batch_gradients(source: object, parts: list[int], ranks: Ranks) -> dict[str, torch.Tensor]:
+def batch_gradients(source: PairSource, parts: list[int], ranks: Ranks) -> dict[str, torch.Tensor]:
     """Of the first step's loss, for the pairs of some processes as one batch, averaged over processes."""
     torch.manual_seed(1)
     learning = MutualLearning(MMLN(CONFIG.network), CONFIG.loss)
@@ -72,15 +72,21 @@ def batch_gradients(source: object, parts: list[int], ranks: Ranks) -> dict[str,
 
 
 def torchrun(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Two processes on this machine's processors."""
+    """Two processes on this machine's processors, which end with the test."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    return subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
     )
+    try:
+        output, errors = process.communicate(timeout=150)
+    finally:
+        process.terminate()  # torchrun passes it on
+        process.wait()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +112,7 @@ def test_both_end_with_the_same_weights_and_one_writes(two_processes: Path) -> N
 
 
 def test_the_gradient_is_that_of_a_batch_of_both_pairs(two_processes: Path, prepared: PreparedData) -> None:
-    from safetensors.torch import load_file
-
-    from MMLNRegistrationLib.training.datasets import find_scans
-    from MMLNRegistrationLib.training.pairs import PairSource
-    from MMLNRegistrationLib.training.run_folder import RunFolder
-    from MMLNRegistrationLib.training.split import Split
-
     split = RunFolder(two_processes / "run").read_split()
-    assert isinstance(split, Split)
     source = PairSource(prepared, tuple(scan for scan in prepared.scans if scan.subject in split.training), CONFIG)
     found = [load_file(two_processes / f"gradients-{rank}") for rank in (0, 1)]
     both, alone = batch_gradients(source, [0, 1], Ranks()), batch_gradients(source, [0], Ranks())
@@ -123,7 +121,6 @@ def test_the_gradient_is_that_of_a_batch_of_both_pairs(two_processes: Path, prep
         assert torch.equal(found[0][name], found[1][name])
         torch.testing.assert_close(found[0][name], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     assert any(not torch.allclose(both[name], alone[name], rtol=0.05) for name in both)
-    assert find_scans
 
 
 def test_a_wish_of_one_is_the_wish_of_all(two_processes: Path) -> None:

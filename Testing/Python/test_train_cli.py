@@ -21,7 +21,6 @@ from MMLNRegistrationLib.training.preparation import PreparedData
 from MMLNRegistrationLib.training.run_folder import RunFolder
 from MMLNRegistrationLib.training.split import split_by_subject
 from training_cases import (
-    QUICK,
     SUBJECTS,
     checkpoint_bytes,
     command,
@@ -269,8 +268,3 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(
     outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
     assert outcome.code == 2
     assert "cannot be made" in complaint_of(outcome.complaints)
-
-
-def test_quick_settings_are_what_these_tests_say() -> None:
-    assert QUICK.total_steps == 12
-    assert SHORT.total_steps == 4
