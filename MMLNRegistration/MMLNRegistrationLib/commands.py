@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from . import io
-from .console import ConsoleProgress
+from .console import ConsoleProgress, TrainingLines, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.checkpoint import load_checkpoint
@@ -32,7 +32,6 @@ from .quality.demo_pair import make_demo_pair
 from .spatial.geometry import Geometry, Matrix
 from .spatial.inverse import invert_points
 from .training.config import read_config
-from .training.console import TrainingLines, stopping_between_steps
 from .training.run import RunSettings
 from .training.run import train as train_network
 from .training.run_folder import RunFolder

@@ -1,9 +1,17 @@
-"""Progress on the terminal: a bar where someone watches, plain lines where the output goes to a file."""
+"""Progress on the terminal: a bar where someone watches, plain lines where the output goes to a file; for a training
+run also a line for each validation, and a Ctrl-C that waits for the step to end."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from .progress import Cancelled, Progress
 
 _BAR_WIDTH = 28
 _SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -38,3 +46,50 @@ class ConsoleProgress:
         if self._on_terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class TrainingLines:
+    """A report (see training.trainer.Report) that prints what a reader wants to follow."""
+
+    def __init__(self, progress: ConsoleProgress) -> None:
+        self._progress = progress
+        self._loss = float("nan")
+        self._seconds_left = 0.0
+
+    def __call__(self, entry: Mapping[str, Any]) -> None:
+        """Print an entry of the ledger, or keep it for the next line."""
+        if entry["event"] == "step":
+            self._loss, self._seconds_left = entry["total"], entry["seconds_left"]
+        elif entry["event"] == "validation":
+            self._progress.close()
+            dice = "" if entry["dice"] is None else f"Dice {entry['dice_initial']:.4f} -> {entry['dice']:.4f}, "
+            print(
+                f"Step {entry['step']}, level {entry['level']}: loss {self._loss:.4f}, {dice}"
+                f"correlation {entry['similarity']:.4f}, folded {entry['folded_percent']:.4f} %"
+                f"{', best so far' if entry['best'] else ''}; about {self._seconds_left / 60:.0f} min left",
+                flush=True,
+            )
+
+
+@contextmanager
+def stopping_between_steps(progress: Progress) -> Iterator[Progress]:
+    """A Progress that raises Cancelled after SIGINT or SIGTERM; a second signal interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def stoppable(step: str, fraction: float) -> None:
+        if asked:
+            raise Cancelled
+        progress(step, fraction)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stoppable
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -27,8 +27,8 @@ from .force import correlation_force
 NEGATIVE_SLOPE = 0.2
 """Of every leaky rectifier, as in LapIRN."""
 
-OUTPUT_WEIGHT_STD = 1e-4
-"""Of a subnet's last weights before training: velocities start at hundredths of a voxel, gradients flow."""
+OUTPUT_WEIGHT_STD = 3e-5
+"""Of a subnet's last weights before training: velocities start below a hundredth of a voxel, gradients flow."""
 
 
 @dataclass(frozen=True)
