@@ -197,7 +197,8 @@ def test_level_loss_is_the_weighted_sum_of_its_terms(similarity: str) -> None:
     slices = tuple(noise(1, 1, 4, 4, 4, seed=seed) for seed in (5, 6, 7))
     core = noise(1, 1, 2, 2, 2, seed=8), noise(1, 1, 2, 2, 2, seed=9)
     structures = Structures(noise(1, 2, 4, 4, 4, seed=10), noise(1, 2, 4, 4, 4, seed=11))
-    weights = LossConfig(similarity, k=0.3, slice_weights=(0.25, 0.5), core_weight=0.125, dice_weight=0.75)
+    known = noise(1, 3, 4, 4, 4, seed=12)
+    weights = LossConfig(similarity, 0.3, (0.25, 0.5), core_weight=0.125, dice_weight=0.75, taught_weight=1.5)
     expected = LevelLoss(
         total=torch.tensor(0.0),
         similarity=measure(fixed, image),
@@ -205,17 +206,18 @@ def test_level_loss_is_the_weighted_sum_of_its_terms(similarity: str) -> None:
         slices=sum(measure(fixed, one) for one in slices) / 3,
         core=measure(*core),
         dice=literal_dice_loss(*structures),
+        taught=(velocity - known).square().sum().item() / 64,
     )
 
     plain = level_loss(fixed, Warped(image, (), None, None), velocity, 2, 3, weights)
     assert plain.total.item() == pytest.approx(expected.similarity + expected.regularisation)
-    assert plain.slices == plain.core == plain.dice == 0
+    assert plain.slices == plain.core == plain.dice == plain.taught == 0
 
-    full = level_loss(fixed, Warped(image, slices, core, structures), velocity, 2, 3, weights)
+    full = level_loss(fixed, Warped(image, slices, core, structures), velocity, 2, 3, weights, known)
     assert [term.item() for term in full[1:]] == pytest.approx(list(expected[1:]))
     branches = 0.5 * expected.slices + 0.125 * expected.core
     assert full.total.item() == pytest.approx(
-        expected.similarity + expected.regularisation + branches + 0.75 * expected.dice
+        expected.similarity + expected.regularisation + branches + 0.75 * expected.dice + 1.5 * expected.taught
     )
 
     blind = level_loss(fixed, Warped(None, (), None, structures), velocity, 2, 3, weights)
@@ -272,6 +274,12 @@ def test_unknown_similarities_are_refused_with_the_known_ones() -> None:
 
 
 def test_negative_weights_are_refused() -> None:
-    for illegal in ({"k": -1.0}, {"slice_weights": (0.25, -0.5)}, {"core_weight": -0.1}, {"dice_weight": -0.1}):
+    for illegal in (
+        {"k": -1.0},
+        {"slice_weights": (0.25, -0.5)},
+        {"core_weight": -0.1},
+        {"dice_weight": -0.1},
+        {"taught_weight": -1.0},
+    ):
         with pytest.raises(InputError, match="negative"):
             LossConfig(**illegal)

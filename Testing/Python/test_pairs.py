@@ -21,6 +21,10 @@ def source(prepared: PreparedData, config: TrainConfig = QUICK, scans: tuple[Sca
     return PairSource(prepared, prepared.scans if scans is None else scans, config)
 
 
+def draw(pairs: PairSource, step: int, level: int, part: int = 0) -> Batch:
+    return pairs.batch(step, level, taught=False, part=part)
+
+
 def same(one: Batch, two: Batch) -> bool:
     return torch.equal(one.fixed, two.fixed) and torch.equal(one.moving, two.moving)
 
@@ -39,30 +43,30 @@ def subjects_in(batch: Batch, prepared: PreparedData, level: int, index: int = 0
 def test_a_step_has_its_own_pair_that_follows_from_the_seed(share: float, prepared: PreparedData) -> None:
     config = quick(augment=AugmentConfig(), synthetic_share=share)
     ahead, fresh = source(prepared, config), source(prepared, config)
-    batches = [ahead.batch(step, 2) for step in range(4)]
+    batches = [draw(ahead, step, 2) for step in range(4)]
     for step in (3, 1):  # in another order, by another source: as after a resume
-        again = fresh.batch(step, 2)
+        again = draw(fresh, step, 2)
         assert same(again, batches[step])
         assert torch.equal(torch.cat(again.structures), torch.cat(batches[step].structures))
     assert not any(same(batches[0], other) for other in batches[1:])
-    assert not same(batches[0], source(prepared, replace(config, seed=6)).batch(0, 2))
+    assert not same(batches[0], draw(source(prepared, replace(config, seed=6)), 0, 2))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["real", "synthetic"])
 def test_devices_get_different_pairs_of_one_kind(share: float, prepared: PreparedData) -> None:
     pairs = source(prepared, quick(augment=AugmentConfig(), synthetic_share=share))
-    parts = [pairs.batch(7, 1, part) for part in range(3)]
+    parts = [draw(pairs, 7, 1, part) for part in range(3)]
     assert not any(same(parts[0], other) for other in parts[1:])
     mixed = source(prepared, quick(synthetic_share=0.5))
     for step in range(20):
-        assert len({mixed.batch(step, 1, part).compare_images for part in range(2)}) == 1
+        assert len({draw(mixed, step, 1, part).compare_images for part in range(2)}) == 1
 
 
 def test_a_batch_of_two_holds_the_pairs_that_two_devices_would_get(prepared: PreparedData) -> None:
-    together = source(prepared, quick(batch_size=2)).batch(3, 2)
+    together = draw(source(prepared, quick(batch_size=2)), 3, 2)
     alone = source(prepared)
     for index in range(2):
-        part = alone.batch(3, 2, index)
+        part = draw(alone, 3, 2, index)
         assert torch.equal(together.fixed[index], part.fixed[0])
         assert torch.equal(together.moving[index], part.moving[0])
         assert torch.equal(together.structures.fixed[index], part.structures.fixed[0])
@@ -72,7 +76,7 @@ def test_a_batch_of_two_holds_the_pairs_that_two_devices_would_get(prepared: Pre
 def test_images_and_structures_lie_on_the_grid_of_the_level(level: int, prepared: PreparedData) -> None:
     shape = tuple(size // 2 ** (3 - level) for size in prepared.shape_kji)
     for share in (0.0, 1.0):
-        batch = source(prepared, quick(augment=AugmentConfig(), synthetic_share=share)).batch(0, level)
+        batch = draw(source(prepared, quick(augment=AugmentConfig(), synthetic_share=share)), 0, level)
         assert tuple(batch.fixed.shape) == tuple(batch.moving.shape) == (1, 1, *shape)
         assert batch.fixed.dtype == torch.float32
         for image in (batch.fixed, batch.moving):
@@ -90,7 +94,7 @@ def test_never_two_scans_of_one_subject(prepared: PreparedData) -> None:
     scans = tuple(replace(scan, subject=owner[scan.name]) for scan in prepared.scans)
     pairs = source(prepared, scans=scans)
     names = {scan.subject: owner[scan.name] for scan in prepared.scans}
-    drawn = {subjects_in(pairs.batch(step, 1), prepared, 1) for step in range(60)}
+    drawn = {subjects_in(draw(pairs, step, 1), prepared, 1) for step in range(60)}
     assert all(names[fixed] != names[moving] for fixed, moving in drawn)
     assert len(drawn) > 12  # of 24
     validated = ValidationSet(prepared, scans, 100, seed=0).names
@@ -101,7 +105,7 @@ def test_never_two_scans_of_one_subject(prepared: PreparedData) -> None:
 def test_atlases_are_always_fixed_and_never_moving(prepared: PreparedData) -> None:
     pairs = source(prepared, quick(atlases=2))
     assert len(pairs.atlases) == 2
-    drawn = {subjects_in(pairs.batch(step, 1), prepared, 1) for step in range(60)}
+    drawn = {subjects_in(draw(pairs, step, 1), prepared, 1) for step in range(60)}
     assert {fixed for fixed, _ in drawn} == pairs.atlases
     assert {moving for _, moving in drawn} == {scan.subject for scan in prepared.scans} - pairs.atlases
     assert source(prepared, quick(atlases=2)).atlases == pairs.atlases
@@ -125,8 +129,8 @@ def test_labels_stay_whole_on_every_grid(halvings: int, prepared: PreparedData) 
 
 def test_augmentation_moves_images_and_structures_alike(prepared: PreparedData) -> None:
     config = quick(augment=AugmentConfig(gamma=0.0, bias=0.0), dice_structures=40)
-    batch = source(prepared, config).batch(1, 3)
-    plain = source(prepared, quick(dice_structures=40)).batch(1, 3)
+    batch = draw(source(prepared, config), 1, 3)
+    plain = draw(source(prepared, quick(dice_structures=40)), 1, 3)
     assert not torch.allclose(batch.fixed, plain.fixed, atol=0.1)
     for image, maps in ((batch.fixed, batch.structures.fixed), (batch.moving, batch.structures.moving)):
         inside = maps.amax(dim=1, keepdim=True) > 0  # forty draws of eight labels hold them all
@@ -136,25 +140,25 @@ def test_augmentation_moves_images_and_structures_alike(prepared: PreparedData) 
 def test_the_synthetic_share_of_the_steps(prepared: PreparedData) -> None:
     for share, low, high in ((0.0, 0, 0), (0.3, 8, 25), (1.0, 50, 50)):
         pairs = source(prepared, quick(synthetic_share=share))
-        count = sum(not pairs.batch(step, 1).compare_images for step in range(50))
+        count = sum(not draw(pairs, step, 1).compare_images for step in range(50))
         assert low <= count <= high
-    drawn = source(prepared, quick(synthetic_share=1.0)).batch(0, 1)
+    drawn = draw(source(prepared, quick(synthetic_share=1.0)), 0, 1)
     assert drawn.structures is not None
 
 
 def test_structures_only_where_both_have_labels_and_they_count(prepared: PreparedData) -> None:
-    assert source(prepared).batch(0, 1).structures is not None
+    assert draw(source(prepared), 0, 1).structures is not None
     without_dice = quick(loss=replace(QUICK.loss, dice_weight=0.0))
-    assert source(prepared, without_dice).batch(0, 1).structures is None
+    assert draw(source(prepared, without_dice), 0, 1).structures is None
 
 
 def test_label_maps_alone_serve_synthesis_and_no_real_pair(prepared: PreparedData) -> None:
     scans = tuple(replace(scan, image=None) if index < 4 else scan for index, scan in enumerate(prepared.scans))
     pairs = source(prepared, scans=scans)
-    drawn = {subjects_in(pairs.batch(step, 1), prepared, 1) for step in range(20)}
+    drawn = {subjects_in(draw(pairs, step, 1), prepared, 1) for step in range(20)}
     assert drawn == {("emil", "fay"), ("fay", "emil")}
     alone = source(prepared, quick(synthetic_share=1.0), scans[:4])
-    assert not alone.batch(0, 1).compare_images
+    assert not draw(alone, 0, 1).compare_images
 
 
 @pytest.mark.parametrize(

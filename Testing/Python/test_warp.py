@@ -69,6 +69,15 @@ def test_fast_path_is_the_same_beyond_one_chunk(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(sample(image, points), whole)
 
 
+def test_positions_that_are_no_number_give_values_that_are_none() -> None:
+    """A network that has gone wrong must neither look right nor make the sampler read beyond the memory."""
+    image, coordinates = torch.rand(1, 2, 3, 4, 5), identity_grid((3, 4, 5))
+    coordinates[0, 0, 1], coordinates[0, 1, 2], coordinates[0, 2, 0] = float("nan"), float("inf"), -float("inf")
+    values = sample(image, coordinates)
+    assert values[:, :, 1].isnan().all()
+    assert values[:, :, [0, 2]].isfinite().all()
+
+
 def test_batches_two_dimensions_and_gradients_take_the_general_path() -> None:
     image, points = random_image((5, 6), batch=2), random_points((5, 6), batch=2)
     values = sample(image, points)

@@ -75,9 +75,9 @@ def _sample_trilinear(image: Tensor, coordinates: Tensor) -> Tensor:
     for start in range(0, points.shape[1], _CHUNK):
         corners, fractions = [], []
         for position, size in zip(points[:, start : start + _CHUNK], shape, strict=True):
-            # As grid_sample does, read somewhere where the position is no number, rather than beyond the memory.
-            inside = position.nan_to_num(0.0).clamp_(0, size - 1)
-            corner = inside.floor().clamp_(max=max(size - 2, 0))
+            inside = position.clamp(0, size - 1)
+            # A position that is no number gives a value that is none: its fraction says so, its corner must exist.
+            corner = inside.floor().nan_to_num_(0.0).clamp_(max=max(size - 2, 0))
             corners.append(corner.long())
             fractions.append(inside - corner)
         index = (corners[0] * shape[1] + corners[1]) * shape[2] + corners[2]

@@ -21,7 +21,7 @@ from .run_folder import RunFolder, State
 from .split import Split, split_by_subject
 from .teacher import TaughtPair, draw_pairs, taught_pairs
 from .trainer import Report, Trainer
-from .validation import ValidationSet
+from .validation import ValidationSet, require_validation_pairs
 
 NORMALISATION = "background 0, 99.5th percentile of the foreground 1, clipped (pipeline.prepare.normalised)"
 
@@ -60,6 +60,7 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
         _require_folder(folder, settings)
         training, validation = _scans(settings, folder)
         require_pairs(training, settings.config)
+        require_validation_pairs(validation)
         ranks.wait()  # until all have seen that the folder is free
         if ranks.rank == 0 and not folder.exists():
             split = Split(_subjects(training), _subjects(validation))
@@ -79,7 +80,7 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
                 settings.structure_of_label,
             ),
             folder,
-            _card(settings, training),
+            _card(settings, trained_on),
             device,
             ranks,
             progress,

@@ -40,6 +40,12 @@ class ValidationResult:
         return self.similarity if self.dice is None else self.dice
 
 
+def require_validation_pairs(scans: tuple[Scan, ...]) -> None:
+    """Raise InputError when there are not two subjects with images."""
+    if len({scan.subject for scan in scans if scan.image}) < 2:
+        raise InputError("Validation needs scans of at least two subjects; keep more of them, or give a folder.")
+
+
 class _Pair(NamedTuple):
     fixed: PreparedScan
     moving: PreparedScan
@@ -58,12 +64,11 @@ class ValidationSet:
     ) -> None:
         """structure_of_label: labels that share a structure are scored as one; without it each label counts.
 
-        Raises InputError when there are not two subjects with images.
+        Raises InputError as require_validation_pairs does.
         """
+        require_validation_pairs(scans)
         usable = [scan for scan in scans if scan.image]
         pairs = [pair for pair in itertools.permutations(usable, 2) if pair[0].subject != pair[1].subject]
-        if not pairs:
-            raise InputError("Validation needs scans of at least two subjects; keep more of them, or give a folder.")
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
         # Pairs with label maps come first: they alone give a Dice.
         order.sort(key=lambda index: not all(scan.labels for scan in pairs[index]))
