@@ -32,7 +32,7 @@ class MutualLearning(nn.Module):
         self.network = network
         self.weights = weights
         self.slice_branches = nn.ModuleList(
-            SliceBranch(config, reads_velocity=index > 0) for index in range(beside_levels)
+            SliceBranch(config, reads_velocity=config.reads_velocity(index + 1)) for index in range(beside_levels)
         )
 
     def recompute_activations(self) -> None:
@@ -50,16 +50,18 @@ class MutualLearning(nn.Module):
         known_velocity: Tensor | None = None,
         *,
         compare_images: bool = True,
+        passes: int | None = None,
     ) -> LevelLoss:
         """Loss of one level, 1 the coarsest (Eq 6-8), for a batch of pairs on that level's own grid.
 
         fixed, moving: as MMLN.forward takes them. structures, known_velocity: on the same grid, the latter in its
         voxels. compare_images: whether the images are to be compared; if not, the other two are, and no branch runs.
+        passes: of this level, instead of the configuration's.
         It reaches the weights of all levels up to this one; freeze those that shall not learn.
         Raises InputError for shapes and levels that the network refuses.
         """
         config = self.network.config
-        *_, run = self.network.run_levels(fixed, moving, level)
+        *_, run = self.network.run_levels(fixed, moving, level, passes)
         if structures is not None or compare_images:
             displacement = integrate(run.output.velocity)
         carried = None if structures is None else Structures(structures.fixed, warp(structures.moving, displacement))

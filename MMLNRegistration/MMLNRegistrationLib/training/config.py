@@ -129,7 +129,7 @@ def fast_preset() -> TrainConfig:
             StageConfig(2, 3000, 100, 1e-3, 1e-5),
             StageConfig(3, 6000, 100, 1e-3, 1e-5),
         ),
-        network=MMLNConfig(width=16, reads_force=True),
+        network=MMLNConfig(width=16, reads_force=True, passes=3),
         loss=LossConfig(similarity="local_correlation", k=0.2, dice_weight=1.0),
         mixed_precision=True,
     )

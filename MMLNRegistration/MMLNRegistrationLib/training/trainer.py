@@ -138,6 +138,7 @@ class Trainer:
                 None if structures is None else Structures(*(maps.to(self.device) for maps in structures)),
                 None if batch.velocity is None else batch.velocity.to(self.device),
                 compare_images=batch.compare_images,
+                passes=1 + self.state.step % self.config.network.passes,  # each has to learn what it is given to do
             )
         if not math.isfinite(float(loss.total.detach())):
             raise self._diverged("The loss")
