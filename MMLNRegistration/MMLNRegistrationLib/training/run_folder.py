@@ -128,10 +128,18 @@ class RunFolder:
         for old in self._complete()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
 
+    def remove_leftovers(self) -> None:
+        """Let go of what a killed process had not finished to write."""
+        partial = f"{PARTIAL_PREFIX}*"
+        unfinished_best = self.path.glob(f".{self.best.name}.*")  # by model.checkpoint's own rule
+        for leftover in (*self.path.glob(partial), *self.checkpoints.glob(partial), *unfinished_best):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
     def load_checkpoint(self) -> Resumed | None:
         """The newest checkpoint; None before the first. Raises InputError when it is damaged."""
-        for leftover in self.checkpoints.glob(f"{PARTIAL_PREFIX}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         complete = self._complete()
         if not complete:
             return None

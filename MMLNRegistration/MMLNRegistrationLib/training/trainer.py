@@ -245,8 +245,10 @@ class Trainer:
 
     def _resume(self) -> bool:
         resumed = self.folder.load_checkpoint()
-        if self.ranks.rank == 0 and self.folder.ledger.exists():
-            self.ledger.truncate_after(resumed.state.step if resumed else 0)
+        if self.ranks.rank == 0:
+            self.folder.remove_leftovers()
+            if self.folder.ledger.exists():
+                self.ledger.truncate_after(resumed.state.step if resumed else 0)
         if resumed is None:
             return False
         self.state = resumed.state
