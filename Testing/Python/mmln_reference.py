@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from MMLNRegistrationLib.model.network import MMLN, Level, MMLNConfig
+from MMLNRegistrationLib.model.level import Level
+from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 
 WIDTH = 4
 

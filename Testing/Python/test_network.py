@@ -5,7 +5,8 @@ import torch
 
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, literal_subnet, tiny_network
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.model.network import MMLN, Level, LevelInput, MMLNConfig, pyramid
+from MMLNRegistrationLib.model.level import Level, LevelInput
+from MMLNRegistrationLib.model.network import MMLN, MMLNConfig, pyramid
 from MMLNRegistrationLib.spatial.velocity import integrate
 from MMLNRegistrationLib.spatial.warp import resize, resize_displacement, warp
 

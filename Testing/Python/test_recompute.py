@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, tiny_network
 from MMLNRegistrationLib.model.checkpoint import ModelCard
+from MMLNRegistrationLib.model.level import Level, LevelInput
 from MMLNRegistrationLib.model.losses import LevelLoss, LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning
-from MMLNRegistrationLib.model.network import Level, LevelInput, MMLNConfig
+from MMLNRegistrationLib.model.network import MMLNConfig
 from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.training.config import fast_preset
 from MMLNRegistrationLib.training.distributed import Ranks

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..spatial.velocity import integrate
 from ..spatial.warp import identity_grid, sample, warp
-from .network import MMLN, Level, LevelInput, LevelRun, MMLNConfig, recomputed
+from .level import Level, LevelInput, recomputed
+from .network import MMLN, LevelRun, MMLNConfig
 
 ORIENTATIONS = (0, 1, 2)
 """The axes across which a volume is cut into slices: k, j, i (axial, coronal, sagittal on the network grid)."""

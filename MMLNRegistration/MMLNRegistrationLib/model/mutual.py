@@ -8,8 +8,9 @@ from ..errors import InputError
 from ..spatial.velocity import integrate
 from ..spatial.warp import warp
 from .branches import SliceBranch, run_core
+from .level import Level
 from .losses import LevelLoss, LossConfig, Structures, Warped, level_loss
-from .network import MMLN, Level
+from .network import MMLN
 
 
 class MutualLearning(nn.Module):
