@@ -65,7 +65,7 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
         if ranks.rank == 0 and not folder.exists():
             split = Split(_subjects(training), _subjects(validation))
             folder.begin(settings.config, split, device_label(device))
-        prepared = _prepared(settings, folder, (*training, *validation), ranks, progress)
+        prepared = _prepared(settings, folder, training, validation, ranks, progress)
         good = set(prepared.scans)
         config = settings.config
         trained_on = tuple(scan for scan in training if scan in good)
@@ -110,6 +110,9 @@ def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], 
         shared = {scan.subject for scan in dataset.scans} & {scan.subject for scan in held_out.scans}
         if shared:
             raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
+        names = {scan.name for scan in dataset.scans} & {scan.name for scan in held_out.scans}
+        if names:
+            raise InputError(f"Training and validation data both have a scan {min(names)}; rename one of the files.")
         return dataset.scans, held_out.scans
     if settings.resume:
         split = folder.read_split()
@@ -134,11 +137,18 @@ def _checked(dataset: Dataset, skip_bad: bool) -> Dataset:
 
 
 def _prepared(
-    settings: RunSettings, folder: RunFolder, scans: tuple[Scan, ...], ranks: Ranks, progress: Progress
+    settings: RunSettings,
+    folder: RunFolder,
+    training: tuple[Scan, ...],
+    validation: tuple[Scan, ...],
+    ranks: Ranks,
+    progress: Progress,
 ) -> PreparedData:
     """The first process prepares; the others then find all of it done."""
-    # The same whatever the split, so that runs with other seeds can share a cache.
-    reference = min((scan for scan in scans if scan.image), key=lambda scan: scan.name, default=None)
+    scans = (*training, *validation)
+    # One of the data given to train on, the same whatever the split, so that runs with other seeds can share a cache.
+    candidates = training if settings.validation_data else scans
+    reference = min((scan for scan in candidates if scan.image), key=lambda scan: scan.name, default=None)
     if reference is None:
         raise InputError("There is no image among the data to align the others to; give at least one.")
 
