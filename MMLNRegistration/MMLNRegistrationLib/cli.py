@@ -212,7 +212,7 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FILE",
-        help="trained network, see mmln models (default: the one for T1 brains); none: start from zero",
+        help="trained network, see mmln models; without one the refinement starts from zero",
     )
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"

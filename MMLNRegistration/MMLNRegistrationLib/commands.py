@@ -16,7 +16,7 @@ from .console import ConsoleProgress, TrainingLines, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.checkpoint import load_checkpoint
-from .model.registry import DEFAULT_MODEL, available_models, find_model
+from .model.registry import available_models, find_model
 from .outputs import output_folder, write_registration
 from .pipeline.propagate import carry_labels, require_labels_of
 from .pipeline.refine import RefineConfig
@@ -206,7 +206,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     _set_threads(arguments.threads)
     refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
     return Options(
-        model=None if arguments.model == "none" else load_checkpoint(find_model(arguments.model or DEFAULT_MODEL)),
+        model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
         initial=_initial(arguments.initial),
         brain=arguments.brain,
         device=arguments.device,

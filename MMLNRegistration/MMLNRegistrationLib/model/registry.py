@@ -11,9 +11,6 @@ from .checkpoint import ModelCard, read_card
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "models"
 """Each bundled model is the file <name>.safetensors in this folder."""
 
-DEFAULT_MODEL = "t1-brain"
-"""What registers when no model is named."""
-
 SUFFIX = ".safetensors"
 
 

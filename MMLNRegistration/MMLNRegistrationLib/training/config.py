@@ -116,6 +116,7 @@ def paper_preset() -> TrainConfig:
         atlases=5,
         augment=AugmentConfig(NO_AFFINE, NO_AFFINE, flip_share=0.0, gamma=0.0, bias=0.0),
         start_from_below=False,
+        checkpoint_activations=True,
         validate_every=2000,
         checkpoint_every=1000,
     )

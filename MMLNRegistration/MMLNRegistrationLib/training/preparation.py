@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -131,8 +130,6 @@ def _reference(scan: Scan, spacing_mm: float) -> Reference:
 def _prepare(job: tuple[Scan, Reference, Path, str]) -> Problem | None:
     """Prepare one scan, or say what is wrong with it. Runs in a process of its own."""
     scan, reference, folder, key = job
-    torch.set_num_threads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     source = scan.image or scan.labels
     assert source is not None
     try:

@@ -78,7 +78,6 @@ Job = tuple[PreparedData, TaughtPair, int, str]
 
 def _teach(job: Job) -> None:
     data, pair, halvings, key = job
-    torch.set_num_threads(1)
     fixed, moving = (_image(data, scan, halvings) for scan in (pair.fixed, pair.moving))
     start = torch.zeros(1, 3, *velocity_shape(tuple(fixed.shape[2:]), _REFINE.velocity_factor))
     velocity = refine(fixed, moving, start, _REFINE, silent)

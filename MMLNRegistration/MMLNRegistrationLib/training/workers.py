@@ -11,6 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
+import SimpleITK as sitk
+import torch
+
 from ..errors import RegistrationError
 
 Job = TypeVar("Job")
@@ -43,7 +46,9 @@ def in_parallel(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
 
 
 def _become_worker() -> None:
-    """Leave Ctrl-C, which the terminal sends to all processes, to the parent, and end when it is killed."""
+    """Leave Ctrl-C, which the terminal sends to all processes, to the parent, end when it is killed, use one thread."""
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
