@@ -20,6 +20,19 @@ def partial_name(ending: str = "") -> str:
     return f"{PARTIAL_PREFIX}{uuid.uuid4().hex}{ending}"
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write path under another name beside it and rename it. Raises OSError when it cannot be written."""
+    temporary = path.with_name(partial_name(path.suffix))
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path, size_bytes: int) -> Iterator[Path]:
     """A path beside `path` to write to, moved there at the end and removed on failure.

@@ -186,7 +186,7 @@ def write_prepared(folder: Path, shifts: Mapping[str, float]) -> PreparedData:
         image, labels = ball(shift)
         save_file({"image": image, "labels": labels}, folder / f"{name}.safetensors")
         scans.append(Scan(name, name, folder / name, folder / name))
-    return PreparedData(folder, tuple(scans), 4.0, (16, 16, 16), ())
+    return PreparedData(folder, tuple(scans), (16, 16, 16), ())
 
 
 CARD = ModelCard("test", "A test's.", "none", "none", "none", "2026-01-01")

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
 from ..model.losses import LossConfig
@@ -104,6 +103,10 @@ class TrainConfig:
         """Of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    def level_spacing_mm(self, level: int) -> float:
+        """Voxel size of a level's grid."""
+        return self.spacing_mm * 2 ** (self.network.levels - level)
+
 
 def paper_preset() -> TrainConfig:
     """The paper's recipe: global correlation, Adam at a fixed 1e-4, five atlases, 160 x 192 x 224 at 1 mm."""
@@ -196,10 +199,6 @@ def _converted(value: Any, kind: Any, current: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where} must be an object of settings.")
         return changed(current, value, where)
-    if get_origin(kind) in (Union, UnionType):
-        if value is None and type(None) in get_args(kind):
-            return None
-        kind = next(option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise InputError(f"{where} must be a list.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Ranks:
         wishes = torch.tensor(float(wish), device=device)
         distributed.all_reduce(wishes)
         return bool(wishes > 0)
+
+    def first_then_all(self, work: Callable[[], Result]) -> Result:
+        """work() of the first process, then of the others, which find done what it leaves on the disk."""
+        done = [work()] if self.rank == 0 else []
+        self.wait()
+        return done[0] if done else work()
 
     def wait(self) -> None:
         """Until all processes are here."""

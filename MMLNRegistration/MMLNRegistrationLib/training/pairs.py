@@ -92,7 +92,7 @@ class PairSource:
         """Both images and their velocity in one random pose: v' = A^-1 v(A x) is the velocity between the moved images,
         since exp(A^-1 v A) = A^-1 exp(v) A."""
         pair = self.taught[int(torch.randint(len(self.taught), (), generator=generator))]
-        spacing_mm = self._spacing_mm(level)
+        spacing_mm = self.config.level_spacing_mm(level)
         source_from_output = random_pair_pose(generator, self.config.augment, spacing_mm).fixed_source_from_output
         images = []
         for scan in (pair.fixed, pair.moving):
@@ -111,7 +111,7 @@ class PairSource:
 
     def _real(self, generator: torch.Generator, level: int) -> Batch:
         fixed_scan, moving_scan = self._draw_pair(generator)
-        spacing_mm = self._spacing_mm(level)
+        spacing_mm = self.config.level_spacing_mm(level)
         pose = random_pair_pose(generator, self.config.augment, spacing_mm)
         images, maps = [], []
         for scan, source_from_output in zip((fixed_scan, moving_scan), pose, strict=True):
@@ -131,7 +131,7 @@ class PairSource:
         first, second = (
             self.labelled[int(torch.randint(len(self.labelled), (), generator=generator))] for _ in range(2)
         )
-        spacing_mm = self._spacing_mm(level)
+        spacing_mm = self.config.level_spacing_mm(level)
         maps = [self._at_level(scan, level).labels for scan in (first, second)]
         assert maps[0] is not None
         assert maps[1] is not None
@@ -158,9 +158,6 @@ class PairSource:
         count = self.config.dice_structures
         chosen = fixed.new_tensor([shared[order[index % len(order)]] for index in range(count)]).view(1, -1, 1, 1, 1)
         return Structures((fixed == chosen).float(), (moving == chosen).float())
-
-    def _spacing_mm(self, level: int) -> float:
-        return self.data.spacing_mm * 2 ** (self.config.network.levels - level)
 
     def _at_level(self, scan: Scan, level: int) -> PreparedScan:
         """A prepared scan on a level's grid; the image as float16, to keep many."""

@@ -7,7 +7,6 @@ tells whether it still fits its sources. So a broken-off preparation goes on whe
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from ..pipeline.volume import Volume
 from ..progress import Progress, silent
 from ..spatial.geometry import Geometry, Matrix
 from ..spatial.warp import sample
-from ..writing import partial_name
+from ..writing import write_whole
 from .datasets import Problem, Scan
 from .tissues import TISSUES, tissues_of
 from .workers import in_parallel
@@ -62,13 +61,12 @@ class PreparedData:
 
     folder: Path
     scans: tuple[Scan, ...]
-    spacing_mm: float
     shape_kji: tuple[int, int, int]
     problems: tuple[Problem, ...]
 
     def load(self, scan: Scan) -> PreparedScan:
         """One scan. Raises InputError, with the file's name, when it has vanished or is damaged."""
-        path = self.folder / f"{scan.name}.safetensors"
+        path = prepared_file(self.folder, scan)
         try:
             with safe_open(path, framework="pt") as file:
                 names = set(file.keys())
@@ -80,7 +78,12 @@ class PreparedData:
 
     def key(self, scan: Scan) -> str | None:
         """Changes when the prepared scan does; None when it has vanished."""
-        return stored_key(self.folder / f"{scan.name}.safetensors")
+        return stored_key(prepared_file(self.folder, scan))
+
+
+def prepared_file(folder: Path, scan: Scan) -> Path:
+    """Where a scan is kept in the folder of the prepared ones."""
+    return folder / f"{scan.name}.safetensors"
 
 
 def prepare_scans(
@@ -101,7 +104,7 @@ def prepare_scans(
     target = _reference(reference, spacing_mm)
     folder.mkdir(parents=True, exist_ok=True)
     keys = {scan.name: _key(scan, target) for scan in scans}
-    waiting = [scan for scan in scans if stored_key(folder / f"{scan.name}.safetensors") != keys[scan.name]]
+    waiting = [scan for scan in scans if stored_key(prepared_file(folder, scan)) != keys[scan.name]]
     problems: list[Problem] = []
     done = len(scans) - len(waiting)
     progress("prepare data", done / max(len(scans), 1))
@@ -115,7 +118,7 @@ def prepare_scans(
         progress("prepare data", done / len(scans))
     bad = {problem.path for problem in problems}
     good = tuple(scan for scan in scans if not {scan.image, scan.labels} & bad)
-    return PreparedData(folder, good, spacing_mm, target.grid.shape_kji, tuple(problems))
+    return PreparedData(folder, good, target.grid.shape_kji, tuple(problems))
 
 
 def _reference(scan: Scan, spacing_mm: float) -> Reference:
@@ -136,12 +139,7 @@ def _prepare(job: tuple[Scan, Reference, Path, str]) -> Problem | None:
         arrays = _on_common_grid(scan, reference)
     except InputError as error:
         return Problem(source, f"{source}: {error}")
-    temporary = folder / partial_name(".safetensors")
-    try:
-        temporary.write_bytes(save(arrays, metadata={"key": key}))
-        os.replace(temporary, folder / f"{scan.name}.safetensors")
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(prepared_file(folder, scan), save(arrays, metadata={"key": key}))
     return None
 
 

@@ -118,13 +118,11 @@ def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], 
         split = folder.read_split()
     else:
         split = split_by_subject(dataset, settings.config.validation_share, settings.config.seed)
-    parts = [tuple(scan for scan in dataset.scans if scan.subject in subjects) for subjects in split_parts(split)]
-    return parts[0], parts[1]
+    return _of(split.training, dataset), _of(split.validation, dataset)
 
 
-def split_parts(split: Split) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Subjects to train and to validate on."""
-    return split.training, split.validation
+def _of(subjects: tuple[str, ...], dataset: Dataset) -> tuple[Scan, ...]:
+    return tuple(scan for scan in dataset.scans if scan.subject in subjects)
 
 
 def _checked(dataset: Dataset, skip_bad: bool) -> Dataset:
@@ -163,9 +161,7 @@ def _prepared(
             progress=progress,
         )
 
-    prepared = prepare() if ranks.rank == 0 else None
-    ranks.wait()
-    return prepared or prepare()
+    return ranks.first_then_all(prepare)
 
 
 def _taught(
@@ -181,9 +177,7 @@ def _taught(
     def optimise() -> tuple[TaughtPair, ...]:
         return taught_pairs(prepared, pairs, halvings, workers=settings.workers, progress=progress)
 
-    taught = optimise() if ranks.rank == 0 else None
-    ranks.wait()
-    return taught or optimise()
+    return ranks.first_then_all(optimise)
 
 
 def _card(settings: RunSettings, training: tuple[Scan, ...]) -> ModelCard:

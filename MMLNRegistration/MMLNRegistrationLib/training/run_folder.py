@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
-from ..writing import PARTIAL_PREFIX, partial_name
+from ..writing import PARTIAL_PREFIX, partial_name, write_whole
 from .config import TrainConfig, as_json, from_json
 from .split import Split
 
@@ -92,19 +92,12 @@ class RunFolder:
 
     def write_bytes(self, path: Path, content: bytes) -> None:
         """The same for bytes. Raises InputError when it cannot be written."""
-        temporary = path.with_name(partial_name(path.suffix))
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_whole(path, content)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be written ({error.strerror}); make room and go on with --resume."
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def save_checkpoint(self, state: State, weights: Mapping[str, Tensor], optimiser: Mapping[str, Tensor]) -> None:
         """Write a checkpoint under a temporary name, rename it, and let go of the oldest."""

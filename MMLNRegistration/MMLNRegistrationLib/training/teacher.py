@@ -7,7 +7,6 @@ level with a plain squared error. The images' own loss then takes over. The velo
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ..model.network import pyramid
 from ..pipeline.prepare import velocity_shape
 from ..pipeline.refine import RefineConfig, refine
 from ..progress import Progress, silent
-from ..writing import partial_name
+from ..writing import write_whole
 from .datasets import Scan
 from .preparation import PreparedData, stored_key
 from .workers import in_parallel
@@ -81,12 +80,7 @@ def _teach(job: Job) -> None:
     fixed, moving = (_image(data, scan, halvings) for scan in (pair.fixed, pair.moving))
     start = torch.zeros(1, 3, *velocity_shape(tuple(fixed.shape[2:]), _REFINE.velocity_factor))
     velocity = refine(fixed, moving, start, _REFINE, silent)
-    temporary = pair.path.with_name(partial_name(".safetensors"))
-    try:
-        temporary.write_bytes(save({"velocity": velocity.half().contiguous()}, metadata={"key": key}))
-        os.replace(temporary, pair.path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(pair.path, save({"velocity": velocity.half().contiguous()}, metadata={"key": key}))
 
 
 def _image(data: PreparedData, scan: Scan, halvings: int) -> Tensor:

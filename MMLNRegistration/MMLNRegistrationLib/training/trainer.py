@@ -90,12 +90,12 @@ class Trainer:
             stage, index = stage_at(self.config, self.state.step)
             if index == 0:
                 self._begin_stage(stage)
-            self._set_learning_rate(stage, index)
+            self._set_rate_and_freezing(stage, index)
             start = time.perf_counter()
             reset_peak_memory(self.device)
             batch = waiting.result() if waiting else self._batch(self.state.step)
             waiting = loader.submit(self._batch, self.state.step + 1) if self.state.step + 1 < total else None
-            loss = self._step(stage, index, batch)
+            loss = self._step(stage, batch)
             self.state = replace(self.state, step=self.state.step + 1)
             self._after_step(stage, index + 1, batch, loss, time.perf_counter() - start)
 
@@ -118,7 +118,7 @@ class Trainer:
             parameter.requires_grad_(True)
         return torch.optim.Adam(parameters, lr=stage.learning_rate)
 
-    def _set_learning_rate(self, stage: StageConfig, index: int) -> None:
+    def _set_rate_and_freezing(self, stage: StageConfig, index: int) -> None:
         assert self.optimiser is not None
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(stage, index)
@@ -126,7 +126,7 @@ class Trainer:
         for level in self.learning.network.levels[: stage.level - 1]:
             level.requires_grad_(learns)
 
-    def _step(self, stage: StageConfig, index: int, batch: Batch) -> LevelLoss:
+    def _step(self, stage: StageConfig, batch: Batch) -> LevelLoss:
         assert self.optimiser is not None
         structures = batch.structures
         mixed = self.config.mixed_precision and self.device.type == "cuda"
@@ -231,8 +231,8 @@ class Trainer:
 
     def _save_best(self, level: int) -> None:
         network = up_to(self.learning.network, level)
-        spacing_mm = self.config.spacing_mm * 2 ** (self.config.network.levels - level)
-        save_checkpoint(self.folder.best, network, replace(self.card, grid_spacing_mm=spacing_mm))
+        card = replace(self.card, grid_spacing_mm=self.config.level_spacing_mm(level))
+        save_checkpoint(self.folder.best, network, card)
 
     def _save(self) -> None:
         if self.ranks.rank > 0:

@@ -49,6 +49,10 @@ def require_validation_pairs(scans: tuple[Scan, ...]) -> None:
 class _Pair(NamedTuple):
     fixed: PreparedScan
     moving: PreparedScan
+    labels: list[int]
+    """Those of the fixed scan."""
+    dice_initial: float
+    """Not a number without labels."""
 
 
 class ValidationSet:
@@ -75,7 +79,7 @@ class ValidationSet:
         chosen = [pairs[index] for index in order[:count]]
         self.names = [(fixed.name, moving.name) for fixed, moving in chosen]
         loaded = {scan.name: _scored(data.load(scan), structure_of_label) for pair in chosen for scan in pair}
-        self._pairs = [_Pair(loaded[fixed], loaded[moving]) for fixed, moving in self.names]
+        self._pairs = [_pair(loaded[fixed], loaded[moving]) for fixed, moving in self.names]
 
     @torch.no_grad()
     def measure(self, network: MMLN, level: int, device: torch.device, progress: Progress) -> ValidationResult:
@@ -101,6 +105,13 @@ def _scored(prepared: PreparedScan, structure_of_label: Mapping[int, str] | None
     return PreparedScan(image.half(), labels)
 
 
+def _pair(fixed: PreparedScan, moving: PreparedScan) -> _Pair:
+    if fixed.labels is None or moving.labels is None:
+        return _Pair(fixed, moving, [], float("nan"))
+    labels = [label for label in np.unique(fixed.labels.numpy()).tolist() if label != 0]
+    return _Pair(fixed, moving, labels, mean_dice(fixed.labels.numpy(), moving.labels.numpy(), labels))
+
+
 def _measure(network: MMLN, level: int, pair: _Pair, device: torch.device) -> tuple[float, float, float, float]:
     """Dice after, Dice before, correlation after, percent folded of one pair; Dice is not a number without labels."""
     assert pair.fixed.image is not None
@@ -113,16 +124,10 @@ def _measure(network: MMLN, level: int, pair: _Pair, device: torch.device) -> tu
     similarity = float(correlation_coefficient(fixed, warp(moving, displacement)))
     folded_percent = 100 * float(folded(displacement[0]).float().mean())
     if pair.fixed.labels is None or pair.moving.labels is None:
-        return float("nan"), float("nan"), similarity, folded_percent
+        return float("nan"), pair.dice_initial, similarity, folded_percent
     carried = _carried(pair.moving.labels.to(device), displacement)
-    fixed_labels = pair.fixed.labels.numpy()
-    labels = [label for label in np.unique(fixed_labels).tolist() if label != 0]
-    return (
-        mean_dice(fixed_labels, carried.cpu().numpy(), labels),
-        mean_dice(fixed_labels, pair.moving.labels.numpy(), labels),
-        similarity,
-        folded_percent,
-    )
+    dice = mean_dice(pair.fixed.labels.numpy(), carried.cpu().numpy(), pair.labels)
+    return dice, pair.dice_initial, similarity, folded_percent
 
 
 def _carried(labels: Tensor, displacement: Tensor) -> Tensor:
