@@ -15,6 +15,7 @@ from . import io
 from .errors import InputError
 from .pipeline.result import Registration
 from .pipeline.volume import Volume
+from .progress import Progress, silent
 from .quality.report import report_html, report_json
 from .writing import PARTIAL_PREFIX, parent_folders, partial_name
 
@@ -30,9 +31,10 @@ REGISTRATION_FILES = (
 
 
 @contextmanager
-def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+def output_folder(folder: Path, overwrite: bool, partial: str | None = None) -> Iterator[Path]:
     """A temporary folder; what is in it at the end moves to `folder`, and on failure it is removed.
 
+    partial: its name, for those who would remove it after this process was killed (see writing.partial_folders); else a new one.
     With overwrite, other files in `folder` stay, but not those of an earlier registration when a new one moves in.
     Raises InputError at once when `folder` is a file, holds something already (unless overwrite), or cannot be made.
     """
@@ -42,7 +44,7 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     parent = folder if folder.is_dir() else folder.absolute().parent
     if parent is folder and not overwrite and any(not _is_partial(entry) for entry in folder.iterdir()):
         raise InputError(f"{folder} is not empty; choose another folder, or add --overwrite.")
-    temporary = parent / partial_name()
+    temporary = parent / (partial or partial_name())
     try:
         with parent_folders(folder):
             temporary.mkdir()
@@ -81,15 +83,22 @@ def _is_partial(entry: Path) -> bool:
     return entry.name.startswith(PARTIAL_PREFIX)
 
 
-def write_registration(registration: Registration, folder: Path, labels: Volume | None) -> None:
+def write_registration(
+    registration: Registration, folder: Path, labels: Volume | None, progress: Progress = silent
+) -> None:
     """Everything a registration delivers, as files in an existing folder. scene.mrb needs the Slicer core."""
+    progress("write", 0.0)
     io.write_displacement(registration.displacement_mm, registration.fixed.geometry, folder / "transform.h5")
+    progress("write", 0.2)
     io.write_volume(registration.warped, folder / "warped.nii.gz")
+    progress("write", 0.4)
     io.write_volume(registration.jacobian, folder / "jacobian.nii.gz")
+    progress("write", 0.6)
     if labels is not None:
         io.write_volume(labels, folder / "labels.nii.gz")
     (folder / "report.json").write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
     (folder / "report.html").write_text(report_html(registration), encoding="utf-8")
+    progress("write", 0.8)
     if importlib.util.find_spec("slicer") is not None:
         from .scene.bundle import write_scene
 

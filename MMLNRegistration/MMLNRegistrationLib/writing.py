@@ -20,6 +20,11 @@ def partial_name(ending: str = "") -> str:
     return f"{PARTIAL_PREFIX}{uuid.uuid4().hex}{ending}"
 
 
+def partial_folders(folder: Path, partial: str) -> tuple[Path, Path]:
+    """Where outputs.output_folder may have a temporary folder of this name: inside of `folder`, or beside it."""
+    return folder / partial, folder.absolute().parent / partial
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write path under another name beside it and rename it. Raises OSError when it cannot be written."""
     temporary = path.with_name(partial_name(path.suffix))

@@ -1,0 +1,47 @@
+"""What a request's end by an exception is called, and the sentence that its sender reads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import InputError, RegistrationError, is_out_of_memory
+from ..progress import Cancelled
+from .messages import Settings, Work
+
+
+class Failure(NamedTuple):
+    """The contents of an error event."""
+
+    cause: str
+    sentence: str
+    offers: tuple[str, ...] = ()
+
+
+def failure_of(error: BaseException, request: Work) -> Failure:
+    """The failure that an exception stands for."""
+    if isinstance(error, Cancelled):
+        return Failure("cancelled", "Cancelled.")
+    if isinstance(error, InputError):
+        return Failure("input", _line(str(error)))
+    if isinstance(error, RegistrationError):
+        return Failure("failed", _line(str(error)))
+    if is_out_of_memory(error):
+        return _out_of_memory(request)
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
+        return Failure("input", _line(f"{what} ({error.strerror}); check the path, its rights and the space left."))
+    return Failure(
+        "failed", _line(f"The work failed by a fault of the program ({type(error).__name__}: {error}); see the log.")
+    )
+
+
+def _out_of_memory(request: Work) -> Failure:
+    if not isinstance(request, Settings):
+        return Failure("out_of_memory", "Memory ran out; close other programs, or ask for less.")
+    offers = ("coarser",) if request.device == "cpu" else ("cpu", "coarser")
+    ways = "on a coarser grid" if request.device == "cpu" else "on the processor, or on a coarser grid"
+    return Failure("out_of_memory", f"Memory ran out; close other programs, or register {ways}.", offers)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

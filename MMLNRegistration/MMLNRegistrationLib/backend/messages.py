@@ -1,0 +1,230 @@
+"""What a worker can be asked for, and what it answers: frozen data classes, the same on a pipe and over a network.
+
+Every request that can be carried out is checked when it is made: InputError says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+BRAINS = ("auto", "none")
+LINEAR_STARTS = ("affine", "rigid", "identity")
+ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+CAUSES = ("input", "cancelled", "out_of_memory", "failed")
+
+LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to register; the defaults are the accurate preset.
+
+    model: name or file of a trained network, none for a refinement from zero. initial: affine, rigid, identity, or a
+    transform file. brain: auto extracts it first. refine: iterations at full resolution, 0 for none.
+    similarity: what the refinement drives up, see pipeline.refine.SIMILARITIES. spacing_mm: voxel size of the grid
+    that the field is found on. device: auto, cpu, cuda or cuda:N. threads: of the processor, all when not given.
+    on_out_of_memory: fail, or register again on the cpu, or on a grid of twice the spacing (coarser).
+    """
+
+    model: str | None = None
+    initial: str = "affine"
+    brain: str = "none"
+    refine: int | None = None
+    similarity: str = "local_correlation"
+    spacing_mm: float = 1.0
+    device: str = "auto"
+    threads: int | None = None
+    on_out_of_memory: str = "fail"
+
+    def __post_init__(self) -> None:
+        _require_choice("brain", self.brain, BRAINS)
+        _require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
+        _require_device(self.device)
+        _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        if not SMALLEST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+            raise InputError(
+                f"spacing_mm must lie between {SMALLEST_SPACING_MM:g} and {LARGEST_SPACING_MM:g}, not "
+                f"{self.spacing_mm:g}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(Settings):
+    """Register moving to fixed, and write the result's files to the folder output."""
+
+    fixed: Path
+    moving: Path
+    output: Path
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    moving_labels: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagate(Settings):
+    """Register an atlas to a subject, and carry the atlas's label map over."""
+
+    subject: Path
+    atlas: Path
+    labels: Path
+    output: Path
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Settings):
+    """Register the pairs of a table and score them by their labels; an entry tells of each pair as it is done."""
+
+    cases: Path
+    output: Path
+    structures: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
+
+    data: tuple[Path, ...]
+    output: Path
+    config: Path | None = None
+    validation_data: tuple[Path, ...] = ()
+    structures: Path | None = None
+    cache: Path | None = None
+    skip_bad: bool = False
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise InputError("data names nothing to train on; give at least one folder or table.")
+        _require_device(self.device)
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What is installed on the worker's machine, its devices with their free memory, and the models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """Stop the request of this id, or take it from those that wait. An id that is not known is passed over: the
+    request may have ended meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shutdown:
+    """Stop what runs, take no more, and end."""
+
+
+Work = Register | Propagate | Evaluate | Train | Info
+"""Requests that are carried out one after the other; each is answered by one result or one error."""
+
+Request = Work | Cancel | Shutdown
+
+REQUESTS: dict[str, type[Any]] = {
+    "register": Register,
+    "propagate": Propagate,
+    "evaluate": Evaluate,
+    "train": Train,
+    "info": Info,
+    "cancel": Cancel,
+    "shutdown": Shutdown,
+}
+"""By the word that a message calls them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelloEvent:
+    """The worker is ready: torch is loaded, the device awake. version: of this program."""
+
+    version: str
+    pid: int
+    device: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent:
+    """A request has come to this fraction, 0 to 1, of this step. The first one of a request says that it has begun."""
+
+    id: str
+    step: str
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryEvent:
+    """A line of a table that a request writes as it goes: the ledger of a training, the scores of an evaluation."""
+
+    id: str
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultEvent:
+    """A request is done. files: what was written, by its name. report: its figures."""
+
+    id: str
+    files: dict[str, Path]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorEvent:
+    """A request has ended without a result, or a line was none (then id may be unknown).
+
+    cause: one of CAUSES. sentence: for the user. offers: values of on_out_of_memory that may help.
+    """
+
+    id: str | None
+    cause: str
+    sentence: str
+    offers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_choice("cause", self.cause, CAUSES)
+
+
+Event = HelloEvent | ProgressEvent | EntryEvent | ResultEvent | ErrorEvent
+
+EVENTS: dict[str, type[Any]] = {
+    "hello": HelloEvent,
+    "progress": ProgressEvent,
+    "entry": EntryEvent,
+    "result": ResultEvent,
+    "error": ErrorEvent,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What carrying out a request gave: the files it wrote, by their names, and its figures as plain values."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def _require_device(value: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
+        raise InputError(f"Unknown device {value!r}; choose auto, cpu, cuda or cuda:N.")
+
+
+def _require_whole(name: str, value: int | None, lowest: int, highest: int) -> None:
+    if value is not None and not lowest <= value <= highest:
+        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, not {value}.")
