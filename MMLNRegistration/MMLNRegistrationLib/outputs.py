@@ -34,7 +34,7 @@ REGISTRATION_FILES = (
 def output_folder(folder: Path, overwrite: bool, partial: str | None = None) -> Iterator[Path]:
     """A temporary folder; what is in it at the end moves to `folder`, and on failure it is removed.
 
-    partial: its name, for those who would remove it after this process was killed (see writing.partial_folders); else a new one.
+    partial: its name, for those who would remove it after this process was killed, see writing.partial_folders.
     With overwrite, other files in `folder` stay, but not those of an earlier registration when a new one moves in.
     Raises InputError at once when `folder` is a file, holds something already (unless overwrite), or cannot be made.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +31,12 @@ class FileLock:
             os.close(self._number)
             self._number = None
 
+    def remove(self) -> None:
+        """Give the lock back and remove its file; whoever waits for it makes a new one."""
+        if self._number is not None:
+            _unlink_and_close(self._number, self.path)
+            self._number = None
+
     def __enter__(self) -> FileLock:
         return self
 
@@ -52,6 +59,11 @@ if sys.platform == "win32":
     def _is_there(number: int, path: Path) -> bool:
         return True  # a file that is open cannot be removed
 
+    def _unlink_and_close(number: int, path: Path) -> None:
+        os.close(number)
+        with suppress(OSError):  # somebody else holds it by now
+            path.unlink()
+
 else:
     import fcntl
 
@@ -69,3 +81,7 @@ else:
             return os.path.samestat(os.fstat(number), os.stat(path))
         except FileNotFoundError:
             return False
+
+    def _unlink_and_close(number: int, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        os.close(number)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -169,9 +169,9 @@ def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) ->
 
 
 @cache
-def _types(kind: type[Any]) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {entry.name: hints[entry.name] for entry in fields(kind)}
+def _types(kind: Hashable) -> dict[str, Any]:
+    """The types of a message's fields, by name."""
+    return get_type_hints(kind)
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
