@@ -86,9 +86,9 @@ def faulty_python(folder: Path, code: str) -> Path:
 class BareWorker:
     """A worker and its pipes, without a client."""
 
-    def __init__(self, temporary: Path, *arguments: str) -> None:
+    def __init__(self, temporary: Path, python: str | Path = sys.executable) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "MMLNRegistrationLib.backend.worker", *arguments],
+            [python, "-m", "MMLNRegistrationLib.backend.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**ENVIRONMENT, "TMPDIR": str(temporary)},

@@ -169,9 +169,7 @@ class LocalClient:
             self.poll(_SECONDS_BETWEEN_LOOKS)
         return job.result()
 
-    def run(
-        self, request: Work, on_progress: OnProgress | None = None, on_entry: OnEntry | None = None
-    ) -> Outcome:
+    def run(self, request: Work, on_progress: OnProgress | None = None, on_entry: OnEntry | None = None) -> Outcome:
         """Submit a request and wait for it. An exception that comes meanwhile, such as by Ctrl-C, cancels it.
 
         Raises InputError as submit does, and JobError when the request gives no result.

@@ -1,0 +1,212 @@
+"""The worker over bare pipes: who may write where, lines that are no requests, clients that die, and the page of
+examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend_cases import ENVIRONMENT, LONG, BareWorker, alive, faulty_python, new_client, posix, register, soon
+from cli_cases import tree
+from MMLNRegistrationLib.backend.jobs import JobError
+from MMLNRegistrationLib.backend.messages import Info
+from MMLNRegistrationLib.backend.private_folder import PREFIX, remove_stale
+from MMLNRegistrationLib.backend.protocol import LARGEST_LINE_BYTES, PROTOCOL_VERSION
+from repository import ROOT
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[BareWorker]:
+    """A worker of its own, whose temporary files lie in tmp_path/temporary; it must leave nothing there."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    bare = BareWorker(temporary)
+    yield bare
+    assert bare.close() == 0
+    assert tree(temporary) == {}
+
+
+def long_request(pair: Any, output: Path) -> dict[str, Any]:
+    values = {"fixed": pair.fixed, "moving": pair.moving, "output": output}
+    settings = {"model": "none", "initial": "identity", "refine": LONG}
+    return {"kind": "register", "id": "long", **{name: str(path) for name, path in values.items()}, **settings}
+
+
+def test_bad_lines_are_answered_one_by_one(worker, pair, tmp_path):
+    """While a request runs; they do not disturb it, and it can still be cancelled."""
+    worker.send(long_request(pair, tmp_path / "out"))
+    worker.read_until("progress", step="refine: 4 mm")
+    worker.send(b"{", b"\xff", b"x" * (2 * LARGEST_LINE_BYTES), {"kind": "dance", "id": "d"})
+    sentences = [worker.read_until("error", cause="input") for _ in range(4)]
+    assert [message["id"] for message in sentences] == [None, None, None, "d"]
+    assert [re.search("no JSON|not UTF-8|longer|Unknown kind", m["sentence"]).group() for m in sentences] == [
+        "no JSON", "not UTF-8", "longer", "Unknown kind",
+    ]  # fmt: skip
+    worker.send({"kind": "info", "id": "long"})
+    assert "id long already" in worker.read_until("error")["sentence"]
+    worker.send({"kind": "cancel", "id": "nobody"}, {"kind": "cancel", "id": "long"})
+    assert worker.read_until("error")["cause"] == "cancelled"
+    worker.send({"kind": "info", "id": "long"})  # the id is free again
+    assert worker.read_until("result", id="long")["report"]["devices"][0]["name"] == "cpu"
+    assert not (tmp_path / "out").exists()
+
+
+def test_waiting_request_can_be_cancelled(worker, pair, tmp_path):
+    """And requests are answered in their order."""
+    worker.send(long_request(pair, tmp_path / "out"), {"kind": "info", "id": "a"}, {"kind": "info", "id": "b"})
+    worker.read_until("progress", step="refine: 4 mm")
+    worker.send({"kind": "cancel", "id": "a"}, {"kind": "cancel", "id": "long"})
+    answers = [worker.read_until("error"), worker.read_until("error"), worker.read_until("result")]
+    assert [(message["id"], message.get("cause")) for message in answers] == [
+        ("long", "cancelled"), ("a", "cancelled"), ("b", None),
+    ]  # fmt: skip
+
+
+def test_shutdown_ends_it_in_mid_run(worker, pair, tmp_path):
+    worker.send(long_request(pair, tmp_path / "out"))
+    worker.read_until("progress", step="refine: 4 mm")
+    worker.send({"kind": "shutdown", "id": "end"})
+    assert worker.read_until("error", id="long")["cause"] == "cancelled"
+    assert worker.process.wait(10) == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_examples_of_the_page(worker, pair, tmp_path):
+    """docs/protocol.md: what it says is sent is understood, and what it says is answered has those fields."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("fixed", "moving", "labels", "fixed_labels"):
+        shutil.copy(getattr(pair, name), data / f"{name}.nii.gz")
+    (data / "cases.csv").write_text(
+        "fixed,moving,fixed_labels,moving_labels\nfixed.nii.gz,moving.nii.gz,fixed_labels.nii.gz,labels.nii.gz\n"
+    )
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^([<>]) (\{.*\})$", page, re.MULTILINE)
+    kinds = [json.loads(line)["kind"] for _, line in lines]
+    assert {"hello", "register", "propagate", "evaluate", "info", "cancel", "shutdown", "result", "error"} <= set(kinds)
+    for direction, line in lines:
+        example = json.loads(line.replace('"/data/', f'"{data}/'))
+        assert example["protocol"] == PROTOCOL_VERSION
+        if direction == ">":
+            worker.send(json.dumps(example).encode())
+        else:
+            chosen = {name: example[name] for name in ("id", "step", "cause", "files") if name in example}
+            answer = worker.read_until(example["kind"], **chosen)
+            assert set(answer) == set(example), line
+            assert set(example.get("report", {})) <= set(answer.get("report", {})), line
+            assert set(example.get("entry", {})) <= set(answer.get("entry", {})), line
+    assert worker.process.wait(10) == 0
+
+
+@posix
+def test_library_that_prints_breaks_nothing(pair, tmp_path):
+    code = """
+from MMLNRegistrationLib import io
+read = io.read_image
+def noisy(path):
+    os.write(1, b'{"protocol": 1, "kind": "noise')
+    os.system("echo noise of a child")
+    print("noise of Python", flush=True)
+    return read(path)
+io.read_image = noisy"""
+    with new_client(tmp_path, python=faulty_python(tmp_path, code)) as client:
+        outcome = client.run(register(pair, tmp_path / "out"))
+        assert outcome.files["transform.h5"].exists()
+        assert soon(lambda: any("noise of a child" in line for line in client.log))
+        assert not any("does not understand" in line for line in client.log)
+
+
+@posix
+def test_full_disk_is_one_sentence_and_the_worker_goes_on(pair, tmp_path):
+    code = """
+import resource
+from MMLNRegistrationLib import writing
+writing._reserve = lambda path, size_bytes: None
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))"""
+    with new_client(tmp_path, python=faulty_python(tmp_path, code)) as client:
+        with pytest.raises(JobError, match="cannot be written") as caught:
+            client.run(register(pair, tmp_path / "out"))
+        assert caught.value.cause == "input"
+        pid = client.hello.pid
+        assert client.run(Info()).report["devices"]
+        assert client.hello.pid == pid
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.py", "launcher"]
+
+
+CLIENT = """
+import sys, time
+from pathlib import Path
+from MMLNRegistrationLib.backend.local import LocalClient
+from MMLNRegistrationLib.backend.messages import Register
+fixed, moving, output = map(Path, sys.argv[1:])
+client = LocalClient(idle_seconds=None)
+folder = client.new_folder()
+(folder / "volume.nii.gz").write_bytes(b"a patient's")
+def tell(step, fraction):
+    if step.startswith("refine"):
+        print(client.hello.pid, folder.parent, flush=True)
+request = Register(fixed=fixed, moving=moving, output=output, model="none", initial="identity", refine=10000)
+client.submit(request, tell)
+while True:
+    client.poll(1)
+"""
+
+
+@posix
+@pytest.mark.parametrize("both", [False, True], ids=["client", "client and worker"])
+def test_killed_client_leaves_nothing(both, pair, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, pair.fixed, pair.moving, tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        env={**ENVIRONMENT, "TMPDIR": str(temporary)},
+        text=True,
+    )
+    pid, folder = client.stdout.readline().split()
+    assert sorted(entry.name for entry in Path(folder).iterdir())[0] == "client.lock"
+    assert Path(folder).stat().st_mode & 0o777 == 0o700
+    remove_stale(temporary)
+    assert Path(folder).exists()  # those who own it are alive
+    if both:
+        os.kill(int(pid), signal.SIGSTOP)
+    client.kill()
+    client.wait()
+    client.stdout.close()
+    if both:
+        os.kill(int(pid), signal.SIGKILL)
+        assert soon(lambda: not alive(int(pid)))
+        assert Path(folder).exists()
+        remove_stale(temporary)
+    else:
+        assert soon(lambda: not alive(int(pid)))
+        assert not (tmp_path / "out").exists()
+        assert list(tmp_path.iterdir()) == [temporary]
+    assert list(temporary.glob(f"{PREFIX}*")) == []
+
+
+@posix
+def test_client_that_dies_takes_a_worker_with_it_that_does_not_listen(pair, tmp_path):
+    """The work is stuck in a library: there is nothing to interrupt."""
+    launcher = faulty_python(
+        tmp_path, "from MMLNRegistrationLib.backend import runner\nrunner.io.read_image = lambda path: time.sleep(1000)"
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    worker = BareWorker(temporary, python=launcher)
+    pid = worker.read_until("hello")["pid"]
+    worker.send(long_request(pair, tmp_path / "out"))
+    worker.read_until("progress", step="read")
+    assert worker.close() == 1
+    assert not alive(pid)
+    assert tree(temporary) == {}
