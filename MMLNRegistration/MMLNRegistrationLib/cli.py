@@ -19,6 +19,7 @@ from typing import NoReturn
 from . import __version__
 from .errors import InputError, RegistrationError, is_out_of_memory
 
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `mmln` command and return its exit code."""
     _ready_streams()

@@ -101,7 +101,7 @@ class LocalClient:
         return Path(tempfile.mkdtemp(prefix="job-", dir=self._private_folder().path))
 
     def start(self) -> None:
-        """Start the worker, if it does not run: before there is work, so that the first request need not wait for torch.
+        """Start the worker, if it does not run: before there is work, the first request need not wait for torch then.
 
         Raises InputError when it cannot be started.
         """

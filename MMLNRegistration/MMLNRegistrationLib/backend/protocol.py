@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -156,7 +155,7 @@ def _opened(line: bytes, kinds: dict[str, type[Any]]) -> tuple[str, str | None, 
 
 
 def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) -> Any:
-    types = _types(kind)
+    types = _TYPES[kind]
     if unknown := sorted(set(values) - set(types)):
         raise ProtocolError(f"A {word} message has no field {_shown(unknown[0])}; known are {_listed(types)}.", id)
     missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.name not in values]
@@ -168,10 +167,8 @@ def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) ->
         raise ProtocolError(str(error), id) from error
 
 
-@cache
-def _types(kind: Hashable) -> dict[str, Any]:
-    """The types of a message's fields, by name."""
-    return get_type_hints(kind)
+_TYPES = {kind: get_type_hints(kind) for kind in (*REQUESTS.values(), *EVENTS.values())}
+"""Of each kind of message the types of its fields, by name."""
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:

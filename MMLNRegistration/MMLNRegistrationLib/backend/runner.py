@@ -66,7 +66,7 @@ class Runner:
         on afterwards asks failures.failure_of what it means, and calls free_memory.
         """
         torch.set_grad_enabled(True)  # a request that was stopped inside torch may have left it switched off
-        self._set_threads(None if isinstance(request, Info) else request.threads)
+        self.set_threads(None if isinstance(request, Info) else request.threads)
         if isinstance(request, Register):
             return self._register(request, progress, partial_name)
         if isinstance(request, Propagate):
@@ -83,7 +83,7 @@ class Runner:
         if settings.refine is not None:
             refine = replace(refine, iterations=settings.refine)
         options = Options(
-            model=None if settings.model in (None, NO_MODEL) else self._models.get(str(settings.model)),
+            model=None if settings.model in (None, NO_MODEL) else self._models.get(settings.model),
             initial=_initial(settings.initial),
             brain=settings.brain,
             device=settings.device,
@@ -195,7 +195,8 @@ class Runner:
             return None
         return self._turns
 
-    def _set_threads(self, count: int | None) -> None:
+    def set_threads(self, count: int | None) -> None:
+        """Use so many threads of the processor from now on; None for as many as there were at first."""
         for_torch, for_itk = (count, count) if count else self._threads
         torch.set_num_threads(for_torch)
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(for_itk)

@@ -63,7 +63,8 @@ class WorkerProcess:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
-        assert self._process.stdout is not None and self._process.stderr is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
         self._logger = threading.Thread(target=self._keep_log, args=(self._process.stderr,), daemon=True)
         self._listener.start()
