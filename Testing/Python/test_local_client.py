@@ -137,7 +137,7 @@ def test_cancel_at_every_step(step, client, pair, tmp_path):
     client.run(Info())
     pid = client.hello.pid
     initial = "affine" if step.startswith("initial") else "identity"
-    job = client.submit(register(pair, tmp_path / "out", initial=initial, refine=20), cancel)
+    job = client.submit(register(pair, tmp_path / "out", initial=initial, refine=2), cancel)
     with pytest.raises(JobError, match=r"^Cancelled.$"):
         client.wait(job, 60)
     assert time.monotonic() - asked_at[0] < 0.5
