@@ -19,21 +19,27 @@ import pytest
 from backend_cases import ENVIRONMENT, LONG, BareWorker, alive, faulty_python, new_client, posix, register, soon
 from cli_cases import tree
 from MMLNRegistrationLib.backend.jobs import JobError
-from MMLNRegistrationLib.backend.messages import Info
 from MMLNRegistrationLib.backend.private_folder import PREFIX, remove_stale
 from MMLNRegistrationLib.backend.protocol import LARGEST_LINE_BYTES, PROTOCOL_VERSION
 from repository import ROOT
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[BareWorker]:
-    """A worker of its own, whose temporary files lie in tmp_path/temporary; it must leave nothing there."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareWorker]:
+    """A worker for the tests that leave it running. It must leave no temporary files."""
+    temporary = tmp_path_factory.mktemp("temporary")
     bare = BareWorker(temporary)
     yield bare
     assert bare.close() == 0
     assert tree(temporary) == {}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """The system's folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
 
 
 def long_request(pair: Any, output: Path) -> dict[str, Any]:
@@ -72,17 +78,20 @@ def test_waiting_request_can_be_cancelled(worker, pair, tmp_path):
     ]  # fmt: skip
 
 
-def test_shutdown_ends_it_in_mid_run(worker, pair, tmp_path):
+def test_shutdown_ends_it_in_mid_run(pair, tmp_path, temporary):
+    worker = BareWorker(temporary)
     worker.send(long_request(pair, tmp_path / "out"))
     worker.read_until("progress", step="refine: 4 mm")
     worker.send({"kind": "shutdown", "id": "end"})
     assert worker.read_until("error", id="long")["cause"] == "cancelled"
-    assert worker.process.wait(10) == 0
-    assert not (tmp_path / "out").exists()
+    assert worker.close() == 0
+    assert list(tmp_path.iterdir()) == [temporary]
+    assert tree(temporary) == {}
 
 
-def test_examples_of_the_page(worker, pair, tmp_path):
+def test_examples_of_the_page(pair, tmp_path, temporary):
     """docs/protocol.md: what it says is sent is understood, and what it says is answered has those fields."""
+    worker = BareWorker(temporary)
     data = tmp_path / "data"
     data.mkdir()
     for name in ("fixed", "moving", "labels", "fixed_labels"):
@@ -105,42 +114,39 @@ def test_examples_of_the_page(worker, pair, tmp_path):
             assert set(answer) == set(example), line
             assert set(example.get("report", {})) <= set(answer.get("report", {})), line
             assert set(example.get("entry", {})) <= set(answer.get("entry", {})), line
-    assert worker.process.wait(10) == 0
+    assert worker.close() == 0
+    assert tree(temporary) == {}
 
 
 @posix
-def test_library_that_prints_breaks_nothing(pair, tmp_path):
-    code = """
-from MMLNRegistrationLib import io
+def test_noise_and_full_disks_are_survived(pair, tmp_path):
+    """A library that prints breaks no message, and a file that cannot be written is one sentence."""
+    code = f"""
+import resource
+from MMLNRegistrationLib import io, writing
+writing._reserve = lambda path, size_bytes: None
 read = io.read_image
 def noisy(path):
-    os.write(1, b'{"protocol": 1, "kind": "noise')
+    os.write(1, b'{{"protocol": 1, "kind": "noise')
     os.system("echo noise of a child")
     print("noise of Python", flush=True)
+    limit = 100_000 if os.path.exists({str(tmp_path / "full")!r}) else resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     return read(path)
 io.read_image = noisy"""
     with new_client(tmp_path, python=faulty_python(tmp_path, code)) as client:
-        outcome = client.run(register(pair, tmp_path / "out"))
-        assert outcome.files["transform.h5"].exists()
+        assert client.run(register(pair, tmp_path / "one")).files["transform.h5"].exists()
+        pid = client.hello.pid
         assert soon(lambda: any("noise of a child" in line for line in client.log))
         assert not any("does not understand" in line for line in client.log)
-
-
-@posix
-def test_full_disk_is_one_sentence_and_the_worker_goes_on(pair, tmp_path):
-    code = """
-import resource
-from MMLNRegistrationLib import writing
-writing._reserve = lambda path, size_bytes: None
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))"""
-    with new_client(tmp_path, python=faulty_python(tmp_path, code)) as client:
+        (tmp_path / "full").touch()
         with pytest.raises(JobError, match="cannot be written") as caught:
-            client.run(register(pair, tmp_path / "out"))
+            client.run(register(pair, tmp_path / "two"))
         assert caught.value.cause == "input"
-        pid = client.hello.pid
-        assert client.run(Info()).report["devices"]
+        (tmp_path / "full").unlink()
+        assert client.run(register(pair, tmp_path / "two")).files["transform.h5"].exists()
         assert client.hello.pid == pid
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.py", "launcher"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.py", "launcher", "one", "two"]
 
 
 CLIENT = """
@@ -164,9 +170,7 @@ while True:
 
 @posix
 @pytest.mark.parametrize("both", [False, True], ids=["client", "client and worker"])
-def test_killed_client_leaves_nothing(both, pair, tmp_path):
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def test_killed_client_leaves_nothing(both, pair, tmp_path, temporary):
     client = subprocess.Popen(
         [sys.executable, "-c", CLIENT, pair.fixed, pair.moving, tmp_path / "out"],
         stdout=subprocess.PIPE,
@@ -197,13 +201,11 @@ def test_killed_client_leaves_nothing(both, pair, tmp_path):
 
 
 @posix
-def test_client_that_dies_takes_a_worker_with_it_that_does_not_listen(pair, tmp_path):
+def test_client_that_dies_takes_a_worker_with_it_that_does_not_listen(pair, tmp_path, temporary):
     """The work is stuck in a library: there is nothing to interrupt."""
     launcher = faulty_python(
         tmp_path, "from MMLNRegistrationLib.backend import runner\nrunner.io.read_image = lambda path: time.sleep(1000)"
     )
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     worker = BareWorker(temporary, python=launcher)
     pid = worker.read_until("hello")["pid"]
     worker.send(long_request(pair, tmp_path / "out"))
