@@ -12,10 +12,12 @@ import _thread
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from ..progress import Cancelled
+from .messages import Work
 
 _PACKAGE = __name__.partition(".")[0]
 _COMPUTING = tuple(f"{_PACKAGE}.{name}." for name in ("spatial", "model", "pipeline", "quality.metrics"))
@@ -25,71 +27,93 @@ _KEPT_IN_ORDER = ("train level", "validate")
 _SECONDS_BETWEEN_INTERRUPTS = 0.05
 
 
-class Cancelling:
-    """The requests that wait and the one that runs, and which of them are not wanted any more.
+@dataclass(eq=False)
+class Task:
+    """A request that waits or runs, and whether it is not wanted any more."""
 
-    Requests run in the main thread; any thread may ask to stop them.
-    """
+    id: str
+    request: Work
+    unwanted: bool = False
+
+
+class Cancelling:
+    """The tasks there are. They run in the main thread; any thread may ask to stop them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._unwanted: dict[str, bool] = {}
-        """Of each request that waits or runs, whether it is to stop."""
-        self._running: str | None = None
+        self._tasks: dict[str, Task] = {}
+        self._running: Task | None = None
         self._can_interrupt = False
 
     def listen(self) -> None:
         """Take over SIGINT, which is what an interrupt looks like. Only from the main thread."""
         signal.signal(signal.SIGINT, self._interrupted)
 
-    def accept(self, id: str) -> bool:
-        """Know of a request from now on. False when there is one of this id already."""
+    def accept(self, id: str, request: Work) -> Task | None:
+        """The task of a new request; None when there is one of this id already."""
         with self._lock:
-            if id in self._unwanted:
-                return False
-            self._unwanted[id] = False
-            return True
+            if id in self._tasks:
+                return None
+            self._tasks[id] = task = Task(id, request)
+            return task
 
-    def begin(self, id: str) -> None:
-        """The main thread takes up a request."""
-        self._can_interrupt = True
-        self._running = id
+    def begin(self, task: Task) -> bool:
+        """The main thread takes up a task, unless it is not wanted any more."""
+        with self._lock:
+            if not task.unwanted:
+                self._running = task
+                self._can_interrupt = True
+            return not task.unwanted
 
     def end(self) -> None:
-        """The main thread is done with the request."""
+        """The main thread is done with the task."""
         self._can_interrupt = False
         with self._lock:
             if self._running is not None:
-                del self._unwanted[self._running]
+                del self._tasks[self._running.id]
             self._running = None
 
+    def running(self) -> Task | None:
+        """The task at work."""
+        return self._running
+
     def check(self, step: str) -> None:
-        """Called by a request at work, with the name of its step. Raises Cancelled when it is not wanted any more."""
+        """Called by the task at work, with the name of its step. Raises Cancelled when it is not wanted any more."""
         self._can_interrupt = not step.startswith(_KEPT_IN_ORDER)
-        if self._is_unwanted():
+        if self._running is not None and self._running.unwanted:
             raise Cancelled
 
-    def cancel(self, id: str | None) -> None:
-        """Stop a request, or all there are. One that is not known has ended, or never was."""
+    def cancel(self, id: str) -> bool:
+        """Stop a task. True when it has been waiting: it is over then, for the caller to tell.
+
+        One that is not known has ended, or never was.
+        """
         with self._lock:
-            for known in self._unwanted:
-                if id in (known, None):
-                    self._unwanted[known] = True
-            running = self._running
-        if running is not None and id in (running, None):
-            threading.Thread(target=self._interrupt, args=(running,), daemon=True).start()
+            task = self._tasks.get(id)
+            if task is None:
+                return False
+            task.unwanted = True
+            if task is not self._running:
+                del self._tasks[id]
+                return True
+        threading.Thread(target=self._interrupt, args=(task,), daemon=True).start()
+        return False
 
-    def _is_unwanted(self) -> bool:
-        return self._running is not None and self._unwanted[self._running]
+    def cancel_all(self) -> list[str]:
+        """Stop all tasks. Returns the ids of those that have been waiting, as cancel does."""
+        with self._lock:
+            ids = list(self._tasks)
+        return [id for id in ids if self.cancel(id)]
 
-    def _interrupt(self, id: str) -> None:
-        while self._running == id:
+    def _interrupt(self, task: Task) -> None:
+        while self._running is task:
             _thread.interrupt_main(signal.SIGINT)
             time.sleep(_SECONDS_BETWEEN_INTERRUPTS)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two of its operations."""
-        if self._can_interrupt and self._is_unwanted() and _computes(frame):
+        running = self._running
+        if self._can_interrupt and running is not None and running.unwanted and _computes(frame):
             raise Cancelled
 
 

@@ -17,10 +17,13 @@ class Failure(NamedTuple):
     offers: tuple[str, ...] = ()
 
 
+CANCELLED = Failure("cancelled", "Cancelled.")
+
+
 def failure_of(error: BaseException, request: Work) -> Failure:
     """The failure that an exception stands for."""
     if isinstance(error, Cancelled):
-        return Failure("cancelled", "Cancelled.")
+        return CANCELLED
     if isinstance(error, InputError):
         return Failure("input", _line(str(error)))
     if isinstance(error, RegistrationError):

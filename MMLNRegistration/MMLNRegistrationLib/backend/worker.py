@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from .. import __version__
 from ..errors import InputError
 from ..writing import PARTIAL_PREFIX, partial_folders
-from .cancelling import Cancelling
-from .failures import Failure, failure_of
+from .cancelling import Cancelling, Task
+from .failures import CANCELLED, Failure, failure_of
 from .messages import (
     Cancel,
     EntryEvent,
@@ -38,6 +38,7 @@ from .messages import (
     HelloEvent,
     Info,
     ProgressEvent,
+    Request,
     ResultEvent,
     Shutdown,
     Train,
@@ -71,10 +72,9 @@ class Worker:
         self._folder, self._removes_folder = folder, owns_folder
         self._idle_seconds = idle_seconds
         self._answering = threading.Lock()
-        self._waiting: queue.Queue[tuple[str, Work] | None] = queue.Queue()
+        self._waiting: queue.Queue[Task | None] = queue.Queue()
         self._cancelling = Cancelling()
         self._closing = False
-        self._running: tuple[str, Work] | None = None
 
     def run(self) -> None:
         """Carry out requests until the client closes the stream, asks to shut down, or has nothing to do for long."""
@@ -84,11 +84,11 @@ class Worker:
         runner = self._warm_runner()
         while not self._closing:
             try:
-                entry = self._waiting.get(timeout=self._idle_seconds)
+                task = self._waiting.get(timeout=self._idle_seconds)
             except queue.Empty:
                 return
-            if entry is not None:
-                self._carry_out(*entry, runner)
+            if task is not None and self._cancelling.begin(task):
+                self._carry_out(task, runner)
 
     def _warm_runner(self) -> Runner:
         import torch
@@ -114,19 +114,16 @@ class Worker:
         sentence = " ".join(f"The worker cannot run ({type(error).__name__}: {error}); see its log.".split())
         self._answer(ErrorEvent(id=None, cause="failed", sentence=sentence))
 
-    def _carry_out(self, id: str, request: Work, runner: Runner) -> None:
+    def _carry_out(self, task: Task, runner: Runner) -> None:
         from .runner import free_memory
 
-        self._running = id, request
-        self._cancelling.begin(id)
-        answer = self._answer_to(id, request, runner)
+        answer = self._answer_to(task.id, task.request, runner)
         self._cancelling.end()
-        self._running = None
         free_memory()
         try:
             self._answer(answer)
         except InputError as error:
-            self._answer(_error(id, failure_of(error, request)))
+            self._answer(_error(task.id, failure_of(error, task.request)))
 
     def _answer_to(self, id: str, request: Work, runner: Runner) -> Event:
         last_step, told_at = "", 0.0
@@ -167,26 +164,27 @@ class Worker:
         self._removes_folder |= not self._closing
         self._close()
 
-    def _take(self, id: str, request: object) -> None:
+    def _take(self, id: str, request: Request) -> None:
         if isinstance(request, Cancel):
-            self._cancelling.cancel(id)
+            if self._cancelling.cancel(id):
+                self._answer(_error(id, CANCELLED))
         elif isinstance(request, Shutdown):
             self._closing = True
-        elif self._cancelling.accept(id):
-            assert isinstance(request, Work)
-            self._waiting.put((id, request))
+        elif task := self._cancelling.accept(id, request):
+            self._waiting.put(task)
         else:
             raise ProtocolError(f"There is a request of the id {id} already; give each one of its own.")
 
     def _close(self) -> None:
         """Stop what runs and end, by force if need be."""
         self._closing = True
-        self._cancelling.cancel(None)
+        for id in self._cancelling.cancel_all():
+            self._answer(_error(id, CANCELLED))
         self._waiting.put(None)
-        running = self._running
-        time.sleep(_SECONDS_TO_STOP_TRAINING if running and isinstance(running[1], Train) else _SECONDS_TO_STOP)
-        if running:
-            for folder in partial_folders_of(*running):
+        task = self._cancelling.running()
+        time.sleep(_SECONDS_TO_STOP_TRAINING if task and isinstance(task.request, Train) else _SECONDS_TO_STOP)
+        if task:
+            for folder in partial_folders_of(task):
                 shutil.rmtree(folder, ignore_errors=True)
         self.end(1)
 
@@ -212,7 +210,7 @@ class Worker:
         except OSError:
             # Nobody reads: the client has died, which the end of the standard input is about to say too.
             self._closing = True
-            self._cancelling.cancel(None)
+            self._cancelling.cancel_all()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -247,10 +245,10 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def partial_folders_of(id: str, request: Work) -> tuple[Path, ...]:
-    """Where a request that was broken off may have left unfinished results."""
-    output = None if isinstance(request, Train | Info) else request.output
-    return partial_folders(output, f"{PARTIAL_PREFIX}{id}") if output else ()
+def partial_folders_of(task: Task) -> tuple[Path, ...]:
+    """Where a task that was broken off may have left unfinished results."""
+    output = None if isinstance(task.request, Train | Info) else task.request.output
+    return partial_folders(output, f"{PARTIAL_PREFIX}{task.id}") if output else ()
 
 
 def _log_error() -> None:
