@@ -193,18 +193,18 @@ def test_waiting_job_is_cancelled_at_once(client, pair, tmp_path):
 @posix
 def test_killed_worker_is_told_and_started_again(pair, tmp_path):
     with new_client(tmp_path) as client:
-        job = client.submit(register(pair, tmp_path / "out", refine=LONG))
+        job = client.submit(register(pair, tmp_path / "new" / "out", refine=LONG))
         waiting = client.submit(register(pair, tmp_path / "next"))
         begun(client, job, "refine")
         folder, pid = client.new_folder().parent, client.hello.pid
-        assert [path.name.startswith(".partial") for path in tmp_path.iterdir() if path.is_dir()].count(True) == 1
+        assert [path.name.startswith(".partial") for path in (tmp_path / "new").iterdir()] == [True]
         (folder / "scratch" / "left").write_text("by a library")
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(JobError, match=r"ended in the middle of the work .killed by SIGKILL") as caught:
             client.wait(job, 20)
         assert caught.value.cause == "failed"
         assert not list((folder / "scratch").iterdir())
-        assert not any(path.name.startswith(".partial") for path in tmp_path.iterdir())
+        assert not (tmp_path / "new").exists()
         assert client.wait(waiting, 30).report["folded_voxels"] == 0
         assert client.hello.pid != pid
     assert not folder.exists()

@@ -14,7 +14,7 @@ import torch
 
 from backend_cases import register
 from MMLNRegistrationLib.backend import models, runner
-from MMLNRegistrationLib.backend.failures import failure_of
+from MMLNRegistrationLib.backend.failures import breaks_the_device, failure_of
 from MMLNRegistrationLib.backend.messages import Evaluate, Info, Settings, Train
 from MMLNRegistrationLib.backend.runner import Runner
 from MMLNRegistrationLib.errors import InputError, RegistrationError
@@ -129,6 +129,12 @@ def test_what_failures_are_called(error, request_, cause, words):
     failure = failure_of(error, request_)
     assert failure.cause == cause
     assert words in failure.sentence
+
+
+def test_which_errors_break_the_device():
+    assert breaks_the_device(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not breaks_the_device(RuntimeError("CUDA error: out of memory"))
+    assert not breaks_the_device(InputError("CUDA error"))
 
 
 def test_network_stays_warm_until_its_file_changes(model, monkeypatch):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -67,6 +68,26 @@ def test_bad_lines_are_answered_one_by_one(worker, pair, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_noise_is_answered_by_errors_alone(worker):
+    """Random bytes, and lines of a request in which some bytes were exchanged."""
+    random = Random(3)
+    good = b'{"protocol": 1, "kind": "info", "id": "x", "threads": 1}'
+    lines = [random.randbytes(random.randrange(1, 200)).replace(b"\n", b"") + b"!" for _ in range(100)]
+    for _ in range(100):
+        line = bytearray(good)
+        for place in random.sample(range(len(line)), 3):
+            line[place] = random.choice(b'{}[]",:0 a\\')
+        lines.append(bytes(line))
+    worker.send(*lines, {"kind": "info", "id": "last"})
+    answers = []
+    while not answers or answers[-1]["id"] != "last":
+        answers.append(worker.read())
+    errors = [answer for answer in answers if answer["kind"] == "error"]
+    assert len(errors) == len(lines)
+    assert {error["cause"] for error in errors} == {"input"}
+    worker.read_until("result", id="last")
+
+
 def test_waiting_request_is_cancelled_at_once(worker, pair, tmp_path):
     """While another one runs; the others are answered in their order, and its id is free again."""
     worker.send(long_request(pair, tmp_path / "out"), {"kind": "info", "id": "a"}, {"kind": "info", "id": "b"})
@@ -119,8 +140,9 @@ def test_examples_of_the_page(pair, tmp_path, temporary):
 
 
 @posix
-def test_noise_and_full_disks_are_survived(pair, tmp_path):
-    """A library that prints breaks no message, and a file that cannot be written is one sentence."""
+def test_noise_full_disks_and_broken_gpus_are_survived(pair, tmp_path):
+    """A library that prints breaks no message; a file that cannot be written is one sentence; a process whose GPU has
+    failed, in which every other request would fail too, makes way for a new one."""
     code = f"""
 import resource
 from MMLNRegistrationLib import io, writing
@@ -130,6 +152,8 @@ def noisy(path):
     os.write(1, b'{{"protocol": 1, "kind": "noise')
     os.system("echo noise of a child")
     print("noise of Python", flush=True)
+    if os.path.exists({str(tmp_path / "broken")!r}):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     limit = 100_000 if os.path.exists({str(tmp_path / "full")!r}) else resource.RLIM_INFINITY
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     return read(path)
@@ -146,7 +170,13 @@ io.read_image = noisy"""
         (tmp_path / "full").unlink()
         assert client.run(register(pair, tmp_path / "two")).files["transform.h5"].exists()
         assert client.hello.pid == pid
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.py", "launcher", "one", "two"]
+        (tmp_path / "broken").touch()
+        with pytest.raises(JobError, match="illegal memory access"):
+            client.run(register(pair, tmp_path / "three"))
+        (tmp_path / "broken").unlink()
+        assert client.run(register(pair, tmp_path / "three")).files["transform.h5"].exists()
+        assert client.hello.pid != pid
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.py", "launcher", "one", "three", "two"]
 
 
 CLIENT = """

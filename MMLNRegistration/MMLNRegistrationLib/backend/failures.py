@@ -38,6 +38,11 @@ def failure_of(error: BaseException, request: Work) -> Failure:
     )
 
 
+def breaks_the_device(error: BaseException) -> bool:
+    """Whether this process can use its GPU no more: after such an error of CUDA all others fail too."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error)
+
+
 def _out_of_memory(request: Work) -> Failure:
     if not isinstance(request, Settings):
         return Failure("out_of_memory", "Memory ran out; close other programs, or ask for less.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from .messages import ErrorEvent, Outcome, Work
+from .messages import ErrorEvent, Info, Outcome, Train, Work
 
 OnProgress = Callable[[str, float], None]
 """Called with (step name, fraction done of that step)."""
@@ -31,6 +32,7 @@ class JobError(Exception):
 class Job:
     """One request of a client, from its submission on. Made by the client, read by its user.
 
+    new_parents: of the output's folders those that are not there yet, the innermost first.
     outcome, error: one of them is there when it is done. begun: the worker has taken it up. step: the last one told.
     """
 
@@ -45,6 +47,7 @@ class Job:
         cancel: Callable[[Job], None],
     ) -> None:
         self.id, self.request = id, request
+        self.new_parents = _missing_parents(request)
         self.begun, self.step = False, ""
         self.outcome: Outcome | None = None
         self.error: JobError | None = None
@@ -91,6 +94,12 @@ class Job:
         self.error = error
         if self._on_error is not None and not silently:
             self._on_error(error)
+
+
+def _missing_parents(request: Work) -> list[Path]:
+    if isinstance(request, Train | Info):
+        return []
+    return [parent for parent in request.output.absolute().parents if not parent.exists()]
 
 
 def job_error(event: ErrorEvent) -> JobError:

@@ -324,7 +324,10 @@ def _how(code: int) -> str:
 
 
 def _remove_partial(job: Job) -> None:
-    """Remove the unfinished results that a worker has left that could not do so itself."""
+    """Remove what a worker has left of unfinished results that could not do so itself."""
     if not isinstance(job.request, Train | Info):
         for folder in partial_folders(job.request.output, f"{PARTIAL_PREFIX}{job.id}"):
             shutil.rmtree(folder, ignore_errors=True)
+    for parent in job.new_parents:
+        with suppress(OSError):  # somebody has put something there
+            parent.rmdir()

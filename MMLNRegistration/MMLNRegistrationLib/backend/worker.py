@@ -29,7 +29,7 @@ from .. import __version__
 from ..errors import InputError
 from ..writing import PARTIAL_PREFIX, partial_folders
 from .cancelling import Cancelling, Task
-from .failures import CANCELLED, Failure, failure_of
+from .failures import CANCELLED, Failure, breaks_the_device, failure_of
 from .messages import (
     Cancel,
     EntryEvent,
@@ -58,7 +58,7 @@ _SECONDS_TO_STOP = 2.0
 _SECONDS_TO_STOP_TRAINING = 120.0
 """How long a worker that is to end lets a request stop by itself; a training writes a checkpoint."""
 _SECONDS_TO_DIE = 1.0
-"""How long the system may take to close all files of a client that was killed."""
+"""How long the system may take to close all files of a process that was killed."""
 
 
 class Worker:
@@ -75,6 +75,7 @@ class Worker:
         self._waiting: queue.Queue[Task | None] = queue.Queue()
         self._cancelling = Cancelling()
         self._closing = False
+        self._is_broken = False
 
     def run(self) -> None:
         """Carry out requests until the client closes the stream, asks to shut down, or has nothing to do for long."""
@@ -82,7 +83,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self._terminate)
         threading.Thread(target=self._read, daemon=True).start()
         runner = self._warm_runner()
-        while not self._closing:
+        while not (self._closing or self._is_broken):
             try:
                 task = self._waiting.get(timeout=self._idle_seconds)
             except queue.Empty:
@@ -147,6 +148,7 @@ class Worker:
             failure = failure_of(error, request)
             if failure.cause == "failed":
                 _log_error()
+            self._is_broken = breaks_the_device(error)
             return _error(id, failure)
 
     def _read(self) -> None:
@@ -223,7 +225,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Threads of OpenMP that have nothing to do keep their processors busy by default, also between two requests, when
     # the user's other programs need them. It is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    folder = join_private_folder(parsed.folder) if parsed.folder else new_private_folder("worker")
+    if parsed.folder:
+        folder = join_private_folder(parsed.folder, seconds=_SECONDS_TO_DIE)
+    else:
+        folder = new_private_folder("worker")
     folder.empty_scratch()
     worker = Worker(requests, answers, folder, parsed.folder is None, min(parsed.idle, threading.TIMEOUT_MAX))
     try:
