@@ -275,6 +275,19 @@ def test_two_clients_take_turns(client, pair, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fourth", "third"]
 
 
+def test_training_is_cancelled_while_processes_prepare_its_data(client, brains, tmp_path):
+    """They are ended: to wait for what they do might take minutes."""
+    config = write_config(tmp_path / "config.json", as_json(quick((3,))))
+    request = Train(data=(brains,), output=tmp_path / "run", config=config, cache=tmp_path / "cache", threads=2)
+    job = client.submit(request)
+    begun(client, job, "prepare data")
+    time.sleep(0.5)  # until they are being started
+    pid = client.hello.pid
+    assert cancelled(client, job) < 1.5
+    client.run(Info())
+    assert client.hello.pid == pid
+
+
 def test_training_is_cancelled_with_a_checkpoint_and_goes_on(client, brains, prepared: PreparedData, tmp_path):
     config = write_config(tmp_path / "config.json", as_json(quick((3,), validate_every=1, checkpoint_every=100)))
     request = Train(data=(brains,), output=tmp_path / "run", config=config, cache=prepared.folder, threads=1)

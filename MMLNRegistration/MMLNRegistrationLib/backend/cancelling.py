@@ -3,12 +3,14 @@
 Most steps call their Progress often, and stop there. A network's pass, a refinement's iteration or a filter on a large
 volume may take seconds on a slow machine; so the main thread, which does the work, is also interrupted between two
 operations of torch or ITK, but only where the code at hand computes and nothing else: never while it writes files or
-messages, nor between two steps of a training, where the run's folder must stay in order.
+messages, nor between two steps of a training, where the run's folder must stay in order. Processes that it has started
+to share the work are ended: all that they write is whole files.
 """
 
 from __future__ import annotations
 
 import _thread
+import multiprocessing
 import signal
 import threading
 import time
@@ -20,7 +22,8 @@ from ..progress import Cancelled
 from .messages import Work
 
 _PACKAGE = __name__.partition(".")[0]
-_COMPUTING = tuple(f"{_PACKAGE}.{name}." for name in ("spatial", "model", "pipeline", "quality.metrics"))
+_COMPUTING = tuple(f"{_PACKAGE}.{name}." for name in ("spatial", "model", "pipeline", "quality"))
+_WRITING = f"{_PACKAGE}.quality.evaluate"
 _KEPT_IN_ORDER = ("train level", "validate")
 """Steps of a training that end by themselves when they are asked to."""
 
@@ -107,7 +110,10 @@ class Cancelling:
 
     def _interrupt(self, task: Task) -> None:
         while self._running is task:
-            _thread.interrupt_main(signal.SIGINT)
+            if self._can_interrupt:
+                _thread.interrupt_main(signal.SIGINT)
+                for process in multiprocessing.active_children():
+                    process.terminate()
             time.sleep(_SECONDS_BETWEEN_INTERRUPTS)
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
@@ -122,6 +128,6 @@ def _computes(frame: FrameType | None) -> bool:
     while frame is not None:
         name: Any = frame.f_globals.get("__name__", "")
         if isinstance(name, str) and name.startswith(f"{_PACKAGE}."):
-            return name.startswith(_COMPUTING)
+            return name.startswith(_COMPUTING) and name != _WRITING
         frame = frame.f_back
     return False

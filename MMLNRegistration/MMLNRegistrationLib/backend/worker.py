@@ -42,7 +42,6 @@ from .messages import (
     ResultEvent,
     Shutdown,
     Train,
-    Work,
 )
 from .private_folder import PrivateFolder, join_private_folder, new_private_folder
 from .protocol import ProtocolError, encode_event, oversized_line, parse_request, read_lines
@@ -118,7 +117,7 @@ class Worker:
     def _carry_out(self, task: Task, runner: Runner) -> None:
         from .runner import free_memory
 
-        answer = self._answer_to(task.id, task.request, runner)
+        answer = self._answer_to(task, runner)
         self._cancelling.end()
         free_memory()
         try:
@@ -126,8 +125,8 @@ class Worker:
         except InputError as error:
             self._answer(_error(task.id, failure_of(error, task.request)))
 
-    def _answer_to(self, id: str, request: Work, runner: Runner) -> Event:
-        last_step, told_at = "", 0.0
+    def _answer_to(self, task: Task, runner: Runner) -> Event:
+        id, last_step, told_at = task.id, "", 0.0
 
         def progress(step: str, fraction: float) -> None:
             nonlocal last_step, told_at
@@ -142,10 +141,11 @@ class Worker:
 
         try:
             progress(BEGIN_STEP, 0.0)
-            outcome = runner.run(request, progress, report, f"{PARTIAL_PREFIX}{id}")
+            outcome = runner.run(task.request, progress, report, f"{PARTIAL_PREFIX}{id}")
             return ResultEvent(id=id, files=outcome.files, report=outcome.report)
         except Exception as error:
-            failure = failure_of(error, request)
+            # Whatever goes wrong in a task that is being stopped goes wrong because of that.
+            failure = CANCELLED if task.unwanted else failure_of(error, task.request)
             if failure.cause == "failed":
                 _log_error()
             self._is_broken = breaks_the_device(error)
