@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,17 +17,7 @@ from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .progress import Progress, silent
 from .quality.report import report_html, report_json
-from .writing import PARTIAL_PREFIX, parent_folders, partial_name
-
-REGISTRATION_FILES = (
-    "transform.h5",
-    "warped.nii.gz",
-    "jacobian.nii.gz",
-    "labels.nii.gz",
-    "report.json",
-    "report.html",
-    "scene.mrb",
-)
+from .writing import PARTIAL_PREFIX, REGISTRATION_FILES, parent_folders, partial_name
 
 
 @contextmanager
@@ -84,22 +74,39 @@ def _is_partial(entry: Path) -> bool:
 
 
 def write_registration(
-    registration: Registration, folder: Path, labels: Volume | None, progress: Progress = silent
+    registration: Registration,
+    folder: Path,
+    labels: Volume | None,
+    progress: Progress = silent,
+    names: Collection[str] = REGISTRATION_FILES,
 ) -> None:
-    """Everything a registration delivers, as files in an existing folder. scene.mrb needs the Slicer core."""
-    progress("write", 0.0)
-    io.write_displacement(registration.displacement_mm, registration.fixed.geometry, folder / "transform.h5")
-    progress("write", 0.2)
-    io.write_volume(registration.warped, folder / "warped.nii.gz")
-    progress("write", 0.4)
-    io.write_volume(registration.jacobian, folder / "jacobian.nii.gz")
-    progress("write", 0.6)
-    if labels is not None:
-        io.write_volume(labels, folder / "labels.nii.gz")
-    (folder / "report.json").write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(report_html(registration), encoding="utf-8")
-    progress("write", 0.8)
-    if importlib.util.find_spec("slicer") is not None:
+    """What a registration delivers, as files in an existing folder: those of the REGISTRATION_FILES that are named.
+
+    labels.nii.gz needs a label map, scene.mrb the Slicer core; without them they are left out.
+    """
+    available = [name for name in REGISTRATION_FILES if name in names]
+    if labels is None:
+        available = [name for name in available if name != "labels.nii.gz"]
+    if importlib.util.find_spec("slicer") is None:
+        available = [name for name in available if name != "scene.mrb"]
+    for done, name in enumerate(available):
+        progress("write", done / len(available))
+        _write(name, registration, labels, folder / name)
+
+
+def _write(name: str, registration: Registration, labels: Volume | None, path: Path) -> None:
+    if name == "transform.h5":
+        io.write_displacement(registration.displacement_mm, registration.fixed.geometry, path)
+    elif name == "report.json":
+        path.write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
+    elif name == "report.html":
+        path.write_text(report_html(registration), encoding="utf-8")
+    elif name == "scene.mrb":
         from .scene.bundle import write_scene
 
-        write_scene(registration, folder / "scene.mrb", labels)
+        write_scene(registration, path, labels)
+    else:
+        volumes = {"warped.nii.gz": registration.warped, "jacobian.nii.gz": registration.jacobian}
+        volume = volumes.get(name, labels)
+        assert volume is not None
+        io.write_volume(volume, path)

@@ -14,6 +14,17 @@ from .errors import InputError
 PARTIAL_PREFIX = ".partial-"
 """How the names of what is not finished begin. Only a killed process leaves such a thing behind."""
 
+REGISTRATION_FILES = (
+    "transform.h5",
+    "warped.nii.gz",
+    "jacobian.nii.gz",
+    "labels.nii.gz",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
+"""What a registration delivers, by name; which of them depends on what was given and installed."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""

@@ -43,7 +43,7 @@ from MMLNRegistrationLib.errors import InputError
 PLACE = Path("out")
 REQUESTS = [
     Register(fixed=Path("a b.nii"), moving=Path("hjärna.nii"), output=PLACE, refine=0, spacing_mm=2, threads=3),
-    Register(fixed=Path("a"), moving=Path("b"), output=PLACE, fixed_mask=Path("m"), on_out_of_memory="coarser"),
+    Register(fixed=Path("a"), moving=Path("b"), output=PLACE, fixed_mask=Path("m"), files=("report.json",)),
     Propagate(subject=Path("s"), atlas=Path("a"), labels=Path("l"), output=PLACE, device="cuda:1", overwrite=True),
     Evaluate(cases=Path("c.csv"), output=PLACE, structures=Path("s.csv"), initial="t.h5"),
     Train(data=(Path("one"), Path("two")), output=PLACE, resume=True, skip_bad=True),
@@ -130,6 +130,7 @@ def line(**changes: Any) -> bytes:
         (line(spacing_mm=10**400), "spacing_mm must be a number", "7"),
         (line(overwrite=1), "overwrite must be true or false, not 1", "7"),
         (line(device="tpu"), "Unknown device 'tpu'", "7"),
+        (line(files=["report.json", "secrets"]), "files must be one of transform.h5, ", "7"),
         (line(brain="maybe"), "brain must be one of auto, none", "7"),
         (line(on_out_of_memory="pray"), "on_out_of_memory must be one of", "7"),
         (b'{"protocol": 1, "kind": "train", "id": "7", "output": "o", "data": "d"}', "data must be a list", "7"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..writing import REGISTRATION_FILES
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
@@ -57,7 +58,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Register(Settings):
-    """Register moving to fixed, and write the result's files to the folder output."""
+    """Register moving to fixed, and write the result's files to the folder output.
+
+    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    """
 
     fixed: Path
     moving: Path
@@ -66,17 +70,27 @@ class Register(Settings):
     moving_mask: Path | None = None
     moving_labels: Path | None = None
     overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Propagate(Settings):
-    """Register an atlas to a subject, and carry the atlas's label map over."""
+    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
 
     subject: Path
     atlas: Path
     labels: Path
     output: Path
     overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +236,7 @@ def with_absolute_paths(request: Work) -> Work:
         value = getattr(request, entry.name)
         if isinstance(value, Path):
             changes[entry.name] = value.absolute()
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
             changes[entry.name] = tuple(path.absolute() for path in value)
     if isinstance(request, Settings):
         if request.initial not in LINEAR_STARTS:
@@ -240,6 +254,11 @@ def _is_name(model: str) -> bool:
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def _require_files(names: tuple[str, ...]) -> None:
+    for name in names:
+        _require_choice("files", name, REGISTRATION_FILES)
 
 
 def _require_device(value: str) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from .. import io
 from ..errors import InputError, is_out_of_memory
-from ..outputs import REGISTRATION_FILES, output_folder, write_registration
+from ..outputs import output_folder, write_registration
 from ..pipeline.device import choose_device
 from ..pipeline.infer import halvings
 from ..pipeline.propagate import carry_labels, require_labels_of
@@ -30,6 +30,7 @@ from ..training.config import TrainConfig, read_config
 from ..training.run import RunSettings
 from ..training.run import train as train_network
 from ..training.run_folder import RunFolder
+from ..writing import REGISTRATION_FILES
 from .information import information
 from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Register, Settings, Train, Work
 from .models import WarmModels
@@ -106,7 +107,7 @@ class Runner:
         with output_folder(request.output, request.overwrite, partial_name) as folder:
             registration = self.registered(fixed, moving, options, request, progress)
             carried = carry_labels(registration, labels) if labels else None
-            return _written(registration, carried, folder, request.output, progress)
+            return _written(registration, carried, folder, request, progress)
 
     def _propagate(self, request: Propagate, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)
@@ -116,7 +117,7 @@ class Runner:
         require_labels_of(atlas, labels)
         with output_folder(request.output, request.overwrite, partial_name) as folder:
             registration = self.registered(subject, atlas, options, request, progress)
-            return _written(registration, carry_labels(registration, labels), folder, request.output, progress)
+            return _written(registration, carry_labels(registration, labels), folder, request, progress)
 
     def _evaluate(self, request: Evaluate, progress: Progress, report: Report, partial_name: str | None) -> Outcome:
         cases = evaluation.read_cases(request.cases)
@@ -220,11 +221,15 @@ def free_memory() -> None:
 
 
 def _written(
-    registration: Registration, labels: Volume | None, folder: Path, output: Path, progress: Progress
+    registration: Registration,
+    labels: Volume | None,
+    folder: Path,
+    request: Register | Propagate,
+    progress: Progress,
 ) -> Outcome:
-    write_registration(registration, folder, labels, progress)
+    write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
     names = [name for name in REGISTRATION_FILES if (folder / name).exists()]
-    return Outcome({name: output / name for name in names}, report_json(registration))
+    return Outcome({name: request.output / name for name in names}, report_json(registration))
 
 
 def _coarser(options: Options) -> tuple[Options, str]:
