@@ -287,18 +287,18 @@ class LocalClient:
         """The worker's process is over."""
         assert self._process is not None
         process, was_ready, job = self._process, self.hello is not None, self._current
-        code = process.end()
+        assert process.code is not None
         self._process, self.hello = None, None
         if self._folder is not None and self._folder.path.is_dir():
             self._folder.empty_scratch()
         if job is None:
             return
-        if not (job.begun or self._is_cancelling) and was_ready and code == 0 and self._tries < _TRIES:
+        if not (job.begun or self._is_cancelling) and was_ready and process.code == 0 and self._tries < _TRIES:
             self._current = None  # it went to sleep just as the request came
             self._waiting.appendleft(job)
             return
         _remove_partial(job)
-        error = JobError("cancelled", "Cancelled.") if self._is_cancelling else self._crash(job, process, code)
+        error = JobError("cancelled", "Cancelled.") if self._is_cancelling else self._crash(job, process, process.code)
         self._release()
         job.fail(error)
 

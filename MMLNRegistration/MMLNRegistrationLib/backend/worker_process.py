@@ -21,6 +21,7 @@ MODULE = "MMLNRegistrationLib.backend.worker"
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _LOG_LINES = 400
 _SECONDS_TO_END = 5.0
+_SECONDS_TO_LOG = 1.0
 
 
 class Said(NamedTuple):
@@ -31,7 +32,7 @@ class Said(NamedTuple):
 
 
 class WorkerProcess:
-    """A running worker. Threads put what it says into an inbox; nothing else of it waits for anything."""
+    """A running worker. Threads listen to it, put what it says into an inbox, and wait for its end."""
 
     def __init__(
         self,
@@ -46,6 +47,8 @@ class WorkerProcess:
         Raises OSError when it cannot be started.
         """
         self.log: deque[str] = deque(maxlen=_LOG_LINES)
+        self.code: int | None = None
+        """The exit code, once the process has said that it says no more."""
         self._inbox = inbox
         command = [python, "-m", MODULE, "--folder", str(folder)]
         if idle_seconds is not None:
@@ -67,14 +70,17 @@ class WorkerProcess:
         assert self._process.stderr is not None
         self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
         self._logger = threading.Thread(target=self._keep_log, args=(self._process.stderr,), daemon=True)
-        self._listener.start()
         self._logger.start()
+        self._listener.start()
 
     def send(self, line: bytes) -> None:
         """Send a request's line. Raises OSError when the worker reads no more."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except ValueError as error:  # the thread that listens has closed it: the worker has ended
+            raise BrokenPipeError from error
 
     def close_input(self) -> None:
         """Tell the worker that no more requests come."""
@@ -82,18 +88,16 @@ class WorkerProcess:
         with suppress(OSError):
             self._process.stdin.close()
 
-    def end(self, seconds: float = _SECONDS_TO_END) -> int:
-        """Wait for the process to end, kill it and what it has started when it does not, and give its exit code."""
+    def end(self, seconds: float) -> None:
+        """Wait for the process to end, and kill it and what it has started when it does not or has failed."""
         self.close_input()
         try:
-            code = self._process.wait(seconds)
+            self.code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            code = None
-        if code != 0:
+            self.code = None
+        if self.code != 0:
             self.kill()
-            code = self._process.wait()
-        self._logger.join(1.0)
-        return code
+            self.code = self._process.wait()
 
     def kill(self) -> None:
         """End the worker at once, with all processes that it has started."""
@@ -117,6 +121,8 @@ class WorkerProcess:
                     self._inbox.put(Said(self, parse_event(line)))
                 except ProtocolError as error:
                     self._note(f"The client does not understand the worker: {error}")
+        self.end(_SECONDS_TO_END)
+        self._logger.join(_SECONDS_TO_LOG)
         self._inbox.put(Said(self, None))
 
     def _keep_log(self, stream: BinaryIO) -> None:
