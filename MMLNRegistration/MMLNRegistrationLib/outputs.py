@@ -17,6 +17,7 @@ from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .progress import Progress, silent
 from .quality.report import report_html, report_json
+from .velocity_file import write_velocity
 from .writing import PARTIAL_PREFIX, REGISTRATION_FILES, parent_folders, partial_name
 
 
@@ -97,6 +98,8 @@ def write_registration(
 def _write(name: str, registration: Registration, labels: Volume | None, path: Path) -> None:
     if name == "transform.h5":
         io.write_displacement(registration.displacement_mm, registration.fixed.geometry, path)
+    elif name == "velocity.safetensors":
+        write_velocity(registration, path)
     elif name == "report.json":
         path.write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
     elif name == "report.html":

@@ -16,6 +16,7 @@ PARTIAL_PREFIX = ".partial-"
 
 REGISTRATION_FILES = (
     "transform.h5",
+    "velocity.safetensors",
     "warped.nii.gz",
     "jacobian.nii.gz",
     "labels.nii.gz",

@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "tables", "writing"},
+    {"file_checks", "io", "tables", "velocity_file", "writing"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

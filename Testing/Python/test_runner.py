@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 
 from backend_cases import register
+from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend import models, runner
 from MMLNRegistrationLib.backend.failures import breaks_the_device, failure_of
-from MMLNRegistrationLib.backend.messages import Evaluate, Info, Settings, Train
+from MMLNRegistrationLib.backend.messages import Evaluate, Info, Refine, Settings, Train
 from MMLNRegistrationLib.backend.runner import Runner
 from MMLNRegistrationLib.errors import InputError, RegistrationError
 from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
@@ -177,6 +179,58 @@ def test_evaluation_tells_of_each_pair(pair, tmp_path):
     assert outcome.report["means"]["coarse_dice"] == pytest.approx(entries[0]["coarse_dice"])
     assert all(path.exists() for path in outcome.files.values())
     assert {"fixed.nii.gz read", "fixed.nii.gz refine"} <= set(steps)
+
+
+@pytest.fixture(scope="module")
+def first(pair, tmp_path_factory) -> Path:
+    """The folder of a registration that was broken off early."""
+    return (
+        Runner()
+        .run(register(pair, tmp_path_factory.mktemp("first") / "out", initial="rigid"))
+        .files["report.json"]
+        .parent
+    )
+
+
+def refine(first: Path, pair: Any, output: Path, **changes: Any) -> Refine:
+    values = {"fixed": pair.fixed, "moving": pair.moving, "device": "cpu", **changes}
+    return Refine(result=first, output=output, **values)
+
+
+def test_result_is_refined_from_where_it_ended(first, pair, tmp_path):
+    """No further iteration gives the same field; some more bring the images closer."""
+    again = Runner().run(refine(first, pair, tmp_path / "again", refine=0))
+    (before, _), (after, _) = (io.read_displacement(folder / "transform.h5") for folder in (first, tmp_path / "again"))
+    np.testing.assert_array_equal(after, before)
+    further = Runner().run(refine(first, pair, tmp_path / "further", refine=10, moving_labels=pair.labels))
+    assert further.report["model"] == "none: started from zero velocity; refined further"
+    assert further.report["folded_voxels"] == 0
+    assert further.files["labels.nii.gz"].exists()
+    similarity = [outcome.report["similarity_after"]["local_correlation"] for outcome in (again, further)]
+    assert similarity[1] > similarity[0] + 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda pair, first, tmp_path: {"fixed": pair.moving}, "is not of moving.nii.gz and moving.nii.gz"),
+        (lambda pair, first, tmp_path: {"moving": pair.fixed}, "is not of fixed.nii.gz and fixed.nii.gz"),
+        (lambda pair, first, tmp_path: {"first": tmp_path}, "holds no velocity.safetensors"),
+        (lambda pair, first, tmp_path: {"first": damaged(first, tmp_path)}, "is damaged"),
+    ],
+    ids=["other fixed", "other moving", "no result", "damaged"],
+)
+def test_what_cannot_be_refined(change, words, first, pair, tmp_path):
+    arguments = {"first": first, "pair": pair, "output": tmp_path / "out", **change(pair, first, tmp_path)}
+    with pytest.raises(InputError, match=words):
+        Runner().run(refine(**arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def damaged(first: Path, folder: Path) -> Path:
+    content = (first / "velocity.safetensors").read_bytes()
+    (folder / "velocity.safetensors").write_bytes(content[: len(content) // 2])
+    return folder
 
 
 def test_settings_become_options(model):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import InputError, RegistrationError, is_out_of_memory
 from ..progress import Cancelled
-from .messages import Settings, Work
+from .messages import Search, Settings, Work
 
 
 class Failure(NamedTuple):
@@ -44,11 +44,13 @@ def breaks_the_device(error: BaseException) -> bool:
 
 
 def _out_of_memory(request: Work) -> Failure:
+    offers = {"cpu": "on the processor", "coarser": "on a coarser grid"}
+    if not isinstance(request, Search) or request.device == "cpu":
+        del offers["cpu"]
     if not isinstance(request, Settings):
-        return Failure("out_of_memory", "Memory ran out; close other programs, or ask for less.")
-    offers = ("coarser",) if request.device == "cpu" else ("cpu", "coarser")
-    ways = "on a coarser grid" if request.device == "cpu" else "on the processor, or on a coarser grid"
-    return Failure("out_of_memory", f"Memory ran out; close other programs, or register {ways}.", offers)
+        del offers["coarser"]
+    way = f"register {', or '.join(offers.values())}" if offers else "ask for less"
+    return Failure("out_of_memory", f"Memory ran out; close other programs, or {way}.", tuple(offers))
 
 
 def _line(text: str) -> str:

@@ -23,22 +23,17 @@ SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to register; the defaults are the accurate preset.
+class Search:
+    """How to refine, and on what.
 
-    model: name or file of a trained network, none for a refinement from zero. initial: affine, rigid, identity, or a
-    transform file. brain: auto extracts it first. refine: iterations at full resolution, 0 for none.
-    similarity: what the refinement drives up, see pipeline.refine.SIMILARITIES. spacing_mm: voxel size of the grid
-    that the field is found on. device: auto, cpu, cuda or cuda:N. threads: of the processor, all when not given.
-    on_out_of_memory: fail, or register again on the cpu, or on a grid of twice the spacing (coarser).
+    brain: auto extracts it first. refine: iterations at full resolution, 0 for none. similarity: what the refinement
+    drives up, see pipeline.refine.SIMILARITIES. device: auto, cpu, cuda or cuda:N. threads: of the processor, all when
+    not given. on_out_of_memory: fail, or register again on the cpu, or on a grid of twice the spacing (coarser).
     """
 
-    model: str | None = None
-    initial: str = "affine"
     brain: str = "none"
     refine: int | None = None
     similarity: str = "local_correlation"
-    spacing_mm: float = 1.0
     device: str = "auto"
     threads: int | None = None
     on_out_of_memory: str = "fail"
@@ -49,6 +44,22 @@ class Settings:
         _require_device(self.device)
         _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
         _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Search):
+    """How to register; the defaults are the accurate preset.
+
+    model: name or file of a trained network, none for a refinement from zero. initial: affine, rigid, identity, or a
+    transform file. spacing_mm: voxel size of the grid that the field is found on.
+    """
+
+    model: str | None = None
+    initial: str = "affine"
+    spacing_mm: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not SMALLEST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
             raise InputError(
                 f"spacing_mm must lie between {SMALLEST_SPACING_MM:g} and {LARGEST_SPACING_MM:g}, not "
@@ -75,6 +86,31 @@ class Register(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_files(self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine(Search):
+    """Refine a registration of the same volumes further, from the velocity.safetensors in its folder, which is result.
+
+    On its own grid and at full resolution alone: a coarser one would take the detail away that is there already.
+    files: as in Register.
+    """
+
+    result: Path
+    fixed: Path
+    moving: Path
+    output: Path
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    moving_labels: Path | None = None
+    overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
+        if self.on_out_of_memory == "coarser":
+            raise InputError("A result can be refined on its own grid alone; on_out_of_memory must be fail or cpu.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +177,14 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Propagate | Evaluate | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Train | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
 
 REQUESTS: dict[str, type[Any]] = {
     "register": Register,
+    "refine": Refine,
     "propagate": Propagate,
     "evaluate": Evaluate,
     "train": Train,

@@ -11,11 +11,12 @@ from typing import Any
 import SimpleITK as sitk
 import torch
 
-from .. import io
+from .. import io, velocity_file
 from ..errors import InputError, is_out_of_memory
 from ..outputs import output_folder, write_registration
 from ..pipeline.device import choose_device
 from ..pipeline.infer import halvings
+from ..pipeline.prepare import PrepareConfig
 from ..pipeline.propagate import carry_labels, require_labels_of
 from ..pipeline.refine import RefineConfig
 from ..pipeline.registration import Options
@@ -30,9 +31,10 @@ from ..training.config import TrainConfig, read_config
 from ..training.run import RunSettings
 from ..training.run import train as train_network
 from ..training.run_folder import RunFolder
+from ..velocity_file import read_velocity
 from ..writing import REGISTRATION_FILES
 from .information import information
-from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Register, Settings, Train, Work
+from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
 from .models import WarmModels
 from .turns import taking_turns
 
@@ -41,6 +43,8 @@ Report = Callable[[Mapping[str, Any]], None]
 
 NO_MODEL = "none"
 _LARGER_SPACING = 2.0
+_FULL_RESOLUTION = ((1, 1),)
+"""RefineConfig.factors for a velocity that has all detail already."""
 
 
 def nobody(entry: Mapping[str, Any]) -> None:
@@ -70,6 +74,8 @@ class Runner:
         self.set_threads(None if isinstance(request, Info) else request.threads)
         if isinstance(request, Register):
             return self._register(request, progress, partial_name)
+        if isinstance(request, Refine):
+            return self._refine(request, progress, partial_name)
         if isinstance(request, Propagate):
             return self._propagate(request, progress, partial_name)
         if isinstance(request, Evaluate):
@@ -80,22 +86,45 @@ class Runner:
 
     def options(self, settings: Settings) -> Options:
         """The pipeline's options for these settings, masks aside. Raises InputError."""
-        refine = RefineConfig(similarity=settings.similarity)
-        if settings.refine is not None:
-            refine = replace(refine, iterations=settings.refine)
         options = Options(
             model=None if settings.model in (None, NO_MODEL) else self._models.get(settings.model),
             initial=_initial(settings.initial),
             brain=settings.brain,
             device=settings.device,
-            refine=refine,
+            refine=_refinement(settings),
         )
         return replace(options, prepare=replace(options.prepare, spacing_mm=settings.spacing_mm))
 
     def _register(self, request: Register, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)
         options = self.options(request)
+        return self._register_pair(
+            request, io.read_image(request.fixed), io.read_image(request.moving), options, progress, partial_name
+        )
+
+    def _refine(self, request: Refine, progress: Progress, partial_name: str | None) -> Outcome:
+        progress("read", 0.0)
         fixed, moving = io.read_image(request.fixed), io.read_image(request.moving)
+        stored = read_velocity(request.result / velocity_file.NAME, fixed, moving)
+        options = Options(
+            start=stored.start,
+            initial=stored.moving_ras_from_fixed_ras,
+            brain=request.brain,
+            device=request.device,
+            prepare=PrepareConfig(spacing_mm=float(stored.start.net_geometry.spacing_mm[0])),
+            refine=replace(_refinement(request), factors=_FULL_RESOLUTION),
+        )
+        return self._register_pair(request, fixed, moving, options, progress, partial_name)
+
+    def _register_pair(
+        self,
+        request: Register | Refine,
+        fixed: Volume,
+        moving: Volume,
+        options: Options,
+        progress: Progress,
+        partial_name: str | None,
+    ) -> Outcome:
         options = replace(
             options,
             fixed_mask=io.read_labels(request.fixed_mask) if request.fixed_mask else None,
@@ -162,7 +191,7 @@ class Runner:
         )
 
     def registered(
-        self, fixed: Volume, moving: Volume, options: Options, settings: Settings, progress: Progress
+        self, fixed: Volume, moving: Volume, options: Options, settings: Search, progress: Progress
     ) -> Registration:
         """Register as settings say, also where memory runs out."""
         registration = self._attempt(fixed, moving, options, settings, progress)
@@ -178,7 +207,7 @@ class Runner:
         return replace(registration, notes=(*registration.notes, note))
 
     def _attempt(
-        self, fixed: Volume, moving: Volume, options: Options, settings: Settings, progress: Progress
+        self, fixed: Volume, moving: Volume, options: Options, settings: Search, progress: Progress
     ) -> Registration | None:
         """None when memory ran out and another way was asked for; the error and what it holds are gone by then."""
         try:
@@ -190,7 +219,7 @@ class Runner:
                 raise
         return None
 
-    def _turn_of(self, options: Options, settings: Settings) -> Path | None:
+    def _turn_of(self, options: Options, settings: Search) -> Path | None:
         """Where to wait for the device. Whoever was told how many threads to use shares the processor on purpose."""
         if choose_device(options.device).type == "cpu" and settings.threads is not None:
             return None
@@ -224,7 +253,7 @@ def _written(
     registration: Registration,
     labels: Volume | None,
     folder: Path,
-    request: Register | Propagate,
+    request: Register | Refine | Propagate,
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
@@ -243,6 +272,11 @@ def _coarser(options: Options) -> tuple[Options, str]:
         except InputError:
             return replace(options, model=None), f"{note} The network does not work there and was left out."
     return options, note
+
+
+def _refinement(search: Search) -> RefineConfig:
+    config = RefineConfig(similarity=search.similarity)
+    return config if search.refine is None else replace(config, iterations=search.refine)
 
 
 def _initial(wish: str) -> str | Matrix:
