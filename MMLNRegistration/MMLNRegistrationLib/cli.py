@@ -9,7 +9,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -31,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A polite kill unwinds like Ctrl-C, so that temporary folders go.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from . import commands  # here, so that --help and usage errors do not wait for torch
-
-        getattr(commands, parsed.command.replace("-", "_"))(parsed)
+        _command(parsed)(parsed)
         sys.stdout.flush()
     except InputError as error:
         return _complain(str(error), 2)
@@ -55,6 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename} cannot be used" if error.filename else "A file cannot be read or written"
         return _complain(f"{what} ({error.strerror}); check the path, its rights and the space left.", 2)
     return 0
+
+
+def _command(parsed: argparse.Namespace) -> Callable[[argparse.Namespace], None]:
+    """The function of a command. Imported here, so that --help, usage errors and servers do not wait for torch."""
+    if parsed.command == "serve" or getattr(parsed, "server", None):
+        from . import server_commands
+
+        return getattr(server_commands, parsed.command)
+    from . import commands
+
+    return getattr(commands, parsed.command)
 
 
 def run() -> NoReturn:
@@ -122,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("moving", type=Path, metavar="MOVING")
     _add_output_folder(register)
     _add_registration_options(register)
+    _add_server(register)
     register.add_argument(
         "--fixed-mask", type=Path, metavar="FILE", help="what to register in FIXED; the rest is ignored"
     )
@@ -145,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     propagate.add_argument("--atlas", required=True, metavar="IMAGE=LABELS", help="atlas image and its label map")
     _add_output_folder(propagate)
     _add_registration_options(propagate)
+    _add_server(propagate)
 
     evaluate = commands.add_parser("evaluate", help="register the pairs of a table and score them by their labels")
     evaluate.add_argument(
@@ -193,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
     train.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
 
+    _add_serve(commands.add_parser("serve", help="let others use this machine over HTTP"))
     commands.add_parser("models", help="list the trained networks that come with the package")
     commands.add_parser("doctor", help="say what is installed and what works")
     return parser
@@ -203,6 +215,40 @@ def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = N
         "--output", type=Path, required=default is None, default=default, metavar="DIR", help="for the results"
     )
     parser.add_argument("--overwrite", action="store_true", help="write into DIR even if it is not empty")
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", metavar="URL", help="let a server do it, see mmln serve")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the server's token (default: the variable MMLN_TOKEN)"
+    )
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
+    parser.add_argument("--port", type=_port, default=8765, metavar="N", help="default: 8765; 0 for a free one")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the token that clients need (default: a new one, shown once)"
+    )
+    parser.add_argument(
+        "--device", action="append", metavar="auto|cpu|cuda|cuda:N", help="may be repeated: one job at a time on each"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads of each job (default: all)")
+    parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="certificate: https instead of http")
+    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="for the volumes of jobs at work (default: a temporary one)"
+    )
+    parser.add_argument("--upload-mib", type=_size, default=2048, metavar="N", help="of one file, at most (2048)")
+    parser.add_argument("--storage-gib", type=_size, default=100, metavar="N", help="of all files, at most (100)")
+    parser.add_argument("--voxels", type=_size, default=512**3, metavar="N", help="of one volume, at most (512 cubed)")
+    parser.add_argument("--queue", type=_size, default=100, metavar="N", help="jobs that may wait (100)")
+    parser.add_argument(
+        "--keep-seconds", type=_size, default=3600, metavar="N", help="results that nobody fetches go after this (3600)"
+    )
+    parser.add_argument(
+        "--grace-seconds", type=_count, default=30, metavar="N", help="for what runs when the server is to stop (30)"
+    )
 
 
 def _add_registration_options(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +279,18 @@ def _count(text: str) -> int:
 def _positive(text: str) -> int:
     if not _is_number(text) or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1024")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not _is_number(text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    if not _is_number(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import io
-from .backend.messages import Evaluate, Outcome, Propagate, Register, Settings, Train, Work
+from .backend.messages import Evaluate, Outcome, Settings, Train, Work
 from .backend.runner import Report, Runner, nobody
-from .console import ConsoleProgress, TrainingLines, stopping_between_steps
+from .command_requests import propagate_request, register_request, settings_of
+from .console import TrainingLines, console, print_verdict, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.registry import available_models
-from .outputs import output_folder, write_registration
+from .outputs import write_registration
 from .pipeline.propagate import carry_labels
 from .pipeline.summary import jacobian_summary
 from .pipeline.volume import Volume
@@ -27,6 +27,7 @@ from .progress import Cancelled
 from .quality.demo_errors import demo_errors
 from .quality.demo_pair import make_demo_pair
 from .quality.report import report_json
+from .result_folder import output_folder
 from .spatial.geometry import Geometry
 from .spatial.inverse import invert_points
 from .training.run_folder import RunFolder
@@ -34,33 +35,14 @@ from .training.run_folder import RunFolder
 
 def register(arguments: argparse.Namespace) -> None:
     """mmln register FIXED MOVING --output DIR."""
-    request = Register(
-        fixed=arguments.fixed,
-        moving=arguments.moving,
-        output=arguments.output,
-        fixed_mask=arguments.fixed_mask,
-        moving_mask=arguments.moving_mask,
-        moving_labels=arguments.moving_labels,
-        overwrite=arguments.overwrite,
-        **_settings(arguments),
-    )
-    _print_verdict(_run(request).report, arguments.output)
+    request = register_request(arguments)
+    print_verdict(_run(request).report, arguments.output)
 
 
 def propagate(arguments: argparse.Namespace) -> None:
     """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR."""
-    image_path, separator, labels_path = arguments.atlas.partition("=")
-    if not (image_path and separator and labels_path):
-        raise InputError(f"--atlas {arguments.atlas} is not IMAGE=LABELS; give the atlas image and its label map.")
-    request = Propagate(
-        subject=arguments.subject,
-        atlas=Path(image_path),
-        labels=Path(labels_path),
-        output=arguments.output,
-        overwrite=arguments.overwrite,
-        **_settings(arguments),
-    )
-    _print_verdict(_run(request).report, arguments.output)
+    request = propagate_request(arguments)
+    print_verdict(_run(request).report, arguments.output)
 
 
 def apply(arguments: argparse.Namespace) -> None:
@@ -92,7 +74,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         output=arguments.output,
         structures=arguments.structures,
         overwrite=arguments.overwrite,
-        **_settings(arguments),
+        **settings_of(arguments),
     )
     scores: list[Mapping[str, Any]] = []
     mean = _run(request, scores.append).report["means"]
@@ -110,10 +92,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> None:
     """mmln demo: the MNI152 template against a deformed, misplaced, differently scanned copy of itself."""
-    settings, runner = Settings(**_settings(arguments)), Runner()
+    settings, runner = Settings(**settings_of(arguments)), Runner()
     runner.set_threads(settings.threads)
     options = runner.options(settings)
-    with output_folder(arguments.output, arguments.overwrite) as folder, _console() as progress:
+    with output_folder(arguments.output, arguments.overwrite) as folder, console() as progress:
         pair = make_demo_pair()
         io.write_volume(pair.fixed, folder / "fixed.nii.gz")
         io.write_volume(pair.moving, folder / "moving.nii.gz")
@@ -135,7 +117,7 @@ def demo(arguments: argparse.Namespace) -> None:
             f"  {name:<16} median {error.median_mm:7.3f} mm   95 % {error.p95_mm:7.3f} mm   "
             f"Dice grey {error.dice_grey:.3f}  white {error.dice_white:.3f}"
         )
-    _print_verdict(report_json(registration), arguments.output)
+    print_verdict(report_json(registration), arguments.output)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -154,7 +136,7 @@ def train(arguments: argparse.Namespace) -> None:
     )
     folder = RunFolder(arguments.output)
     try:
-        with _console() as progress, stopping_between_steps(progress) as stoppable:
+        with console() as progress, stopping_between_steps(progress) as stoppable:
             report = Runner().run(request, stoppable, TrainingLines(progress)).report
     except (Cancelled, KeyboardInterrupt):
         if folder.exists():
@@ -184,36 +166,9 @@ def doctor(arguments: argparse.Namespace) -> None:
     print("Ready to register.")
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options that all commands share that register, by their names in backend.messages.Settings."""
-    names = ("model", "initial", "brain", "refine", "device", "threads")
-    return {name: getattr(arguments, name) for name in names}
-
-
 def _run(request: Work, report: Report = nobody) -> Outcome:
-    with _console() as progress:
+    with console() as progress:
         return Runner().run(request, progress, report)
-
-
-@contextmanager
-def _console() -> Iterator[ConsoleProgress]:
-    progress = ConsoleProgress()
-    try:
-        yield progress
-    finally:
-        progress.close()
-
-
-def _print_verdict(report: Mapping[str, Any], folder: Path) -> None:
-    """report: what report.json holds."""
-    before, after = report["similarity_before"]["correlation"], report["similarity_after"]["correlation"]
-    print(
-        f"Similarity {before:.3f} -> {after:.3f}, {report['folded_voxels']} folded voxels, "
-        f"{report['seconds']['total']:.1f} s on {report['device']}."
-    )
-    for note in report["notes"]:
-        print(f"Note: {note}")
-    print(f"Results: {folder}")
 
 
 def _inverse(transform: sitk.Transform, path: Path, reference: Geometry) -> sitk.Transform:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -92,3 +93,25 @@ def stopping_between_steps(progress: Progress) -> Iterator[Progress]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def print_verdict(report: Mapping[str, Any], folder: Path) -> None:
+    """The last lines of a registration. report: what report.json holds."""
+    before, after = report["similarity_before"]["correlation"], report["similarity_after"]["correlation"]
+    print(
+        f"Similarity {before:.3f} -> {after:.3f}, {report['folded_voxels']} folded voxels, "
+        f"{report['seconds']['total']:.1f} s on {report['device']}."
+    )
+    for note in report["notes"]:
+        print(f"Note: {note}")
+    print(f"Results: {folder}")
+
+
+@contextmanager
+def console() -> Iterator[ConsoleProgress]:
+    """Progress on the terminal, cleared at the end."""
+    progress = ConsoleProgress()
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -12,12 +12,14 @@ import SimpleITK as sitk
 
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.outputs import REGISTRATION_FILES, output_folder, write_registration
+from MMLNRegistrationLib.outputs import write_registration
 from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.pipeline.result import Registration
 from MMLNRegistrationLib.pipeline.volume import Volume
+from MMLNRegistrationLib.result_folder import output_folder
+from MMLNRegistrationLib.writing import REGISTRATION_FILES
 from phantoms import brain, grid, image, voxels_ras, wave
 
 FIXED_GRID = grid("oblique", (26, 30, 28), (4.0, 4.0, 4.0))

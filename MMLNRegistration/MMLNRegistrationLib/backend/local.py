@@ -21,10 +21,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ..errors import InputError
 from ..writing import PARTIAL_PREFIX, partial_folders
+from .client import Client
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult, job_error
 from .messages import (
     Cancel,
@@ -49,11 +49,10 @@ _SECONDS_TO_CANCEL = 5.0
 _SECONDS_TO_CANCEL_TRAINING = 120.0
 """What a training that has begun gets to end its step and write a checkpoint."""
 
-_SECONDS_BETWEEN_LOOKS = 0.1
 _TRIES = 2
 
 
-class LocalClient:
+class LocalClient(Client):
     """A worker of one's own. It starts with the first request, and again after it has crashed or gone to sleep."""
 
     def __init__(
@@ -157,33 +156,6 @@ class LocalClient:
             self._process.kill()
         self._send_next()
 
-    def wait(self, job: Job, seconds: float | None = None) -> Outcome:
-        """Poll until a job is done, and give its result.
-
-        Raises JobError when it gives none, and TimeoutError after so many seconds; the job then goes on.
-        """
-        end = None if seconds is None else time.monotonic() + seconds
-        while not job.done:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"The request is not done after {seconds:g} s.")
-            self.poll(_SECONDS_BETWEEN_LOOKS)
-        return job.result()
-
-    def run(self, request: Work, on_progress: OnProgress | None = None, on_entry: OnEntry | None = None) -> Outcome:
-        """Submit a request and wait for it. An exception that comes meanwhile, such as by Ctrl-C, cancels it.
-
-        Raises InputError as submit does, and JobError when the request gives no result.
-        """
-        job = self.submit(request, on_progress, on_entry=on_entry)
-        try:
-            return self.wait(job)
-        except BaseException:
-            if not job.done:
-                job.cancel()
-                with suppress(JobError):
-                    self.wait(job)
-            raise
-
     def close(self, seconds: float = 3.0) -> None:
         """End the worker, by force after so many seconds, and remove the private folder.
 
@@ -207,11 +179,6 @@ class LocalClient:
 
     def __enter__(self) -> LocalClient:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _private_folder(self) -> PrivateFolder:
         """The folder; a new one when somebody has tidied up the system's temporary files."""

@@ -13,7 +13,7 @@ import torch
 
 from .. import io, velocity_file
 from ..errors import InputError, is_out_of_memory
-from ..outputs import output_folder, write_registration
+from ..outputs import write_registration
 from ..pipeline.device import choose_device
 from ..pipeline.infer import halvings
 from ..pipeline.prepare import PrepareConfig
@@ -26,6 +26,7 @@ from ..pipeline.volume import Volume
 from ..progress import Progress, silent
 from ..quality import evaluate as evaluation
 from ..quality.report import report_json
+from ..result_folder import output_folder
 from ..spatial.geometry import Matrix
 from ..training.config import TrainConfig, read_config
 from ..training.run import RunSettings

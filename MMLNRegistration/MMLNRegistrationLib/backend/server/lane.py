@@ -1,0 +1,120 @@
+"""One device and the worker that computes on it, driven by a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ...errors import InputError
+from ..jobs import Job, JobError
+from ..local import LocalClient
+from ..messages import ErrorEvent, Info, Outcome, ResultEvent, Search, Work
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_TO_CLOSE = 3.0
+
+
+class Listener(Protocol):
+    """Who is told what happens in a lane, in the lane's thread."""
+
+    def progressed(self, key: str, step: str, fraction: float) -> None:
+        """A job has come so far."""
+
+    def ended(self, lane: Lane, key: str, event: ResultEvent | ErrorEvent) -> None:
+        """A job is over, and the lane free."""
+
+    def informed(self, lane: Lane, report: dict[str, Any]) -> None:
+        """What information.information tells of the worker's machine, or a `sentence` why there is no worker."""
+
+
+class Lane:
+    """A worker for one job at a time. It outlives crashes of the worker, which end the job alone."""
+
+    def __init__(self, device: str, listener: Listener) -> None:
+        """device: auto, cpu, cuda or cuda:N."""
+        self.device = device
+        self.key: str | None = None
+        """Of the job that runs; for the listener's thread."""
+        self.report: dict[str, Any] = {}
+        self._listener = listener
+        self._commands: queue.SimpleQueue[Callable[[LocalClient], None] | None] = queue.SimpleQueue()
+        self._job: Job | None = None
+        self._thread = threading.Thread(target=self._run, name=f"lane {device}", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker, so that the first job does not wait for torch."""
+        self._thread.start()
+
+    def fits(self, device: str) -> bool:
+        """Whether a job that asks for this device can run here."""
+        return device == "auto" or self.device in ("auto", device) or self.device.startswith(f"{device}:")
+
+    def give(self, key: str, request: Work) -> None:
+        """Let it carry out a job; the one before must have ended."""
+        self.key = key
+        if isinstance(request, Search) and request.device == "auto":
+            request = replace(request, device=self.device)
+        self._commands.put(lambda client: self._begin(client, key, request))
+
+    def cancel(self) -> None:
+        """Stop the job that runs; it then ends as cancelled."""
+        self._commands.put(lambda client: self._job.cancel() if self._job else None)
+
+    def stop(self) -> None:
+        """End the worker, by force if need be, and the thread; of a job that runs nothing more is told."""
+        self._commands.put(None)
+
+    def join(self) -> None:
+        """Wait until that has happened."""
+        if self._thread.is_alive():
+            self._thread.join(_SECONDS_TO_CLOSE * 3)
+
+    def _run(self) -> None:
+        client = LocalClient()
+        try:
+            self._ask(client)
+            while True:
+                try:
+                    command = self._commands.get_nowait() if client.busy else self._commands.get()
+                    if command is None:
+                        return
+                    command(client)
+                except queue.Empty:
+                    client.poll(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            client.close(_SECONDS_TO_CLOSE)
+
+    def _begin(self, client: LocalClient, key: str, request: Work) -> None:
+        def result(outcome: Outcome) -> None:
+            self._end(client, ResultEvent(id=key, files=outcome.files, report=outcome.report))
+
+        def error(problem: JobError) -> None:
+            self._end(client, ErrorEvent(id=key, cause=problem.cause, sentence=str(problem), offers=problem.offers))
+
+        try:
+            self._job = client.submit(
+                request, lambda step, fraction: self._listener.progressed(key, step, fraction), result, error
+            )
+        except InputError as problem:
+            error(JobError("failed", str(problem)))
+
+    def _end(self, client: LocalClient, event: ResultEvent | ErrorEvent) -> None:
+        self._job = None
+        assert event.id is not None
+        self._listener.ended(self, event.id, event)
+        if self._commands.empty():
+            self._ask(client)
+
+    def _ask(self, client: LocalClient) -> None:
+        """For the status page, which shows the device's free memory."""
+
+        def trouble(problem: Exception) -> None:
+            self._listener.informed(self, {"sentence": str(problem)})
+
+        try:
+            client.submit(Info(), None, lambda outcome: self._listener.informed(self, outcome.report), trouble)
+        except InputError as problem:
+            trouble(problem)
