@@ -17,11 +17,11 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "tables", "velocity_file", "writing"},
+    {"file_checks", "io", "result_folder", "tables", "velocity_file", "writing"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"commands", "console", "doctor"},
+    {"command_requests", "commands", "console", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )

@@ -92,7 +92,7 @@ class Errand:
             ) from error
 
     def _run(self) -> Outcome:
-        output = self._request.output if isinstance(self._request, Search) else None  # type: ignore[attr-defined]
+        output = self._request.output if isinstance(self._request, Search) else None
         overwrite = bool(getattr(self._request, "overwrite", False))
         if output is not None:
             require_free_folder(output, overwrite)

@@ -120,10 +120,9 @@ class ServerConnection:
         headers: dict[str, str] | None = None,
     ) -> http.client.HTTPResponse:
         try:
-            try:
+            # A server that refuses a body stops reading it, and its answer may be here already.
+            with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, self._prefix + path, body, {**self._headers, **(headers or {})})
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # a server that refuses a body stops reading it, and its answer may be here
             answer = connection.getresponse()
         except ssl.SSLCertVerificationError as error:
             raise InputError(f"The certificate of {self.host} is not trusted ({error.verify_message}).") from error

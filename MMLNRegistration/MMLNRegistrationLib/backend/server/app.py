@@ -21,11 +21,11 @@ from .pages import add_pages
 from .refusals import Refusal, tell_refusals
 from .schema import job_schema
 from .token import TokenGate
+from .views import shown_key
 from .volume_headers import SUFFIXES
 
 _LARGEST_BODY_BYTES = 1 << 16
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 5.0
-_SHOWN_JOBS = 20
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 Key = Annotated[str, Path(pattern=f"^{KEY}$", description="32 digits and letters a to f, chosen by the client")]
@@ -73,7 +73,7 @@ def make_app(
             "protocol": PROTOCOL_VERSION,
             "stopping": jobs.stopping,
             "devices": [
-                {"device": lane.device, "job": lane.key[:8] if lane.key else None, "worker": lane.report}
+                {"device": lane.device, "job": shown_key(lane.key) if lane.key else None, "worker": lane.report}
                 for lane in jobs.lanes
             ],
             "waiting": jobs.waiting,
@@ -87,7 +87,7 @@ def make_app(
                 "keep_seconds": limits.keep_seconds,
                 "suffixes": list(SUFFIXES),
             },
-            "jobs": jobs.rows(_SHOWN_JOBS),
+            "jobs": jobs.rows(),
         }
 
     _describe(app)

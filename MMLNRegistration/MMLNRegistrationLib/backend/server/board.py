@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from .orders import OUTPUT, Order, read_order
 from .records import DONE, ENDED, FAILED, RUNNING, WAITING, Journal, Record
 from .refusals import Refusal
 from .uploads import Uploads
+from .views import job_view, shown_key, table_row, told
 
 QUEUE_STEP = "wait in the queue"
 _MOST_ATTEMPTS = 2
 _SECONDS_UNTIL_RETRY = 5
-_SHOWN_DIGITS = 8
+_SHOWN_JOBS = 20
 
 log = logging.getLogger("mmln.server")
 
@@ -45,6 +47,7 @@ class Board:
         self._records: dict[str, Record] = {}
         self._logs: dict[str, EventLog] = {}
         self._unwanted: set[str] = set()
+        self._gone: deque[Record] = deque(maxlen=_SHOWN_JOBS)
         self._queue = FairQueue()
         self._loop = asyncio.get_running_loop()
         self.lanes = [Lane(device, self) for device in devices]
@@ -80,7 +83,7 @@ class Board:
         self._records[key], self._logs[key] = record, EventLog(0)
         self._tell_queue(record)
         self._queue.put(record)
-        log.info("job %s: %s accepted", key[:_SHOWN_DIGITS], record.kind)
+        log.info("job %s: %s accepted", shown_key(key), record.kind)
         self._dispatch()
         return record
 
@@ -114,7 +117,7 @@ class Board:
             self._unwanted.add(key)  # it goes as soon as its worker lets go of it
             return
         self._forget(record)
-        log.info("job %s: removed", key[:_SHOWN_DIGITS])
+        log.info("job %s: removed", shown_key(key))
 
     def result_file(self, key: str, name: str) -> Path:
         """A result of a job that is done. Raises Refusal (404, 409)."""
@@ -127,36 +130,13 @@ class Board:
 
     def view(self, record: Record) -> dict[str, Any]:
         """A job as its client sees it."""
-        last = self._logs[record.key].last or {}
-        return {
-            "job": record.key,
-            "kind": record.kind,
-            "state": record.state,
-            "before": self._queue.count_before(record) if record.state == WAITING else None,
-            "step": last.get("step"),
-            "fraction": last.get("fraction"),
-            "event": record.event,
-        }
+        before = self._queue.count_before(record) if record.state == WAITING else None
+        return job_view(record, self._last(record), before)
 
-    def row(self, record: Record) -> dict[str, Any]:
-        """A job as everybody sees it: not enough of its key to fetch anything."""
-        end = record.ended_at or time.time()
-        seconds = end - record.begun_at if record.begun_at else None
-        view = self.view(record)
-        return {
-            "job": record.key[:_SHOWN_DIGITS],
-            "kind": record.kind,
-            "state": record.state if record.event is None or record.state == DONE else record.event["cause"],
-            "step": view["step"],
-            "fraction": view["fraction"],
-            "seconds": None if seconds is None else max(seconds, 0.0),
-            "age_seconds": max(time.time() - record.accepted_at, 0.0),
-        }
-
-    def rows(self, most: int) -> list[dict[str, Any]]:
-        """The last jobs, newest first."""
-        newest = sorted(self._records.values(), key=lambda record: record.accepted_at, reverse=True)
-        return [self.row(record) for record in newest[:most]]
+    def rows(self) -> list[dict[str, Any]]:
+        """The last jobs, newest first, also those whose files are gone, as everybody sees them."""
+        newest = sorted((*self._records.values(), *self._gone), key=lambda record: record.accepted_at, reverse=True)
+        return [table_row(record, self._last(record)) for record in newest[:_SHOWN_JOBS]]
 
     @property
     def waiting(self) -> int:
@@ -203,7 +183,7 @@ class Board:
                 record.state = WAITING
                 self._journal.remove_results(record.key)
                 self._journal.write(record)
-                log.info("job %s: stopped, to be begun anew when the server is back", record.key[:_SHOWN_DIGITS])
+                log.info("job %s: stopped, to be begun anew when the server is back", shown_key(record.key))
         self.let_readers_go()
 
     # What the lanes tell, in their threads.
@@ -240,7 +220,7 @@ class Board:
         record.state = WAITING
         self._tell_queue(record)
         self._queue.put(record)
-        log.info("job %s: waits again after a restart", record.key[:_SHOWN_DIGITS])
+        log.info("job %s: waits again after a restart", shown_key(record.key))
 
     def _store(self, key: str, client: str, order: Order, device: str, digest: str) -> Record:
         line = encode_request(key, order.request).decode()
@@ -259,10 +239,9 @@ class Board:
         return record
 
     def _dispatch(self) -> None:
-        for lane in self.lanes:
-            if lane.key is None and not self.stopping:
-                if record := self._queue.take(lambda record, lane=lane: lane.fits(record.device)):  # type: ignore[misc]
-                    self._begin(lane, record)
+        for lane in self.lanes if not self.stopping else ():
+            while lane.key is None and (record := self._queue.take(lane.fits)):
+                self._begin(lane, record)
 
     def _begin(self, lane: Lane, record: Record) -> None:
         record.state, record.begun_at = RUNNING, time.time()
@@ -302,29 +281,23 @@ class Board:
         self.uploads.stored_bytes += stored_bytes - record.stored_bytes
         record.stored_bytes = stored_bytes
         record.ended_at = record.ended_at or time.time()
-        record.event = self._told(record, event)
+        record.event = told(event, self._journal.folder(record.key))
         self._write(record)
         self._logs[record.key].add(record.event, is_last=True)
         cause = event.cause if isinstance(event, ErrorEvent) else "done"
-        log.info("job %s: %s", record.key[:_SHOWN_DIGITS], cause)
-
-    def _told(self, record: Record, event: ResultEvent | ErrorEvent) -> dict[str, Any]:
-        """An event as a client may read it: without paths of this machine."""
-        folder = self._journal.folder(record.key)
-        if isinstance(event, ResultEvent):
-            event = ResultEvent(id=event.id, files={name: Path(name) for name in event.files}, report=event.report)
-        message: dict[str, Any] = json.loads(encode_event(event))
-        if isinstance(event, ErrorEvent):
-            message["sentence"] = event.sentence.replace(f"{folder}/input/", "").replace(f"{folder}/", "")
-        return message
+        log.info("job %s: %s", shown_key(record.key), cause)
 
     def _write(self, record: Record) -> bool:
         try:
             self._journal.write(record)
         except OSError as error:
-            log.error("job %s: the journal cannot be written (%s)", record.key[:_SHOWN_DIGITS], error.strerror)
+            log.error("job %s: the journal cannot be written (%s)", shown_key(record.key), error.strerror)
             return False
         return True
+
+    def _last(self, record: Record) -> dict[str, Any]:
+        events = self._logs.get(record.key)
+        return (events.last if events else None) or {}
 
     def _forget(self, record: Record) -> None:
         self._journal.remove(record.key)
@@ -332,6 +305,9 @@ class Board:
         self._logs.pop(record.key).close()
         del self._records[record.key]
         self._unwanted.discard(record.key)
+        if record.event is not None:
+            record.event = {"cause": record.event.get("cause")}  # the report's figures are nobody's any more
+        self._gone.append(record)
 
     def _tell(self, key: str, event: ProgressEvent) -> None:
         record = self._records.get(key)

@@ -21,11 +21,11 @@ class FairQueue:
         """Add a job behind those of its client."""
         self._of_client.setdefault(record.client, deque()).append(record)
 
-    def take(self, fits: Callable[[Record], bool]) -> Record | None:
-        """The next job that fits, None when there is none; its client's turn comes again after all others'."""
+    def take(self, fits: Callable[[str], bool]) -> Record | None:
+        """The next job whose device fits, None when there is none; its client's turn comes again after all others'."""
         for client, records in self._of_client.items():
             for record in records:
-                if fits(record):
+                if fits(record.device):
                     records.remove(record)
                     del self._of_client[client]
                     if records:
