@@ -16,11 +16,17 @@ _SENTENCES = {
 
 
 class Refusal(Exception):
-    """A request that is not carried out. retry_after_seconds: when asking again may help."""
+    """A request that is not carried out. retry_after_seconds: when asking again may help.
 
-    def __init__(self, status: int, sentence: str, retry_after_seconds: int | None = None) -> None:
+    closes: whether the connection goes too; else what the client is still sending is read and thrown away, so that it
+    comes to read the answer.
+    """
+
+    def __init__(
+        self, status: int, sentence: str, retry_after_seconds: int | None = None, *, closes: bool = False
+    ) -> None:
         super().__init__(sentence)
-        self.status, self.retry_after_seconds = status, retry_after_seconds
+        self.status, self.retry_after_seconds, self.closes = status, retry_after_seconds, closes
 
 
 def refused(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -33,8 +39,10 @@ def tell_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def _(request: Request, error: Refusal) -> JSONResponse:
-        after = error.retry_after_seconds
-        return refused(error.status, str(error), {"Retry-After": str(after)} if after is not None else None)
+        headers = {"Connection": "close"} if error.closes else {}
+        if error.retry_after_seconds is not None:
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        return refused(error.status, str(error), headers)
 
     @app.exception_handler(InputError)
     async def _(request: Request, error: InputError) -> JSONResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -103,7 +104,7 @@ class _Server(uvicorn.Server):
             raise InputError(f"The certificate or its key cannot be used ({error}); check both files.") from error
         super().__init__(config)
 
-    def run(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until the end. Raises InputError when the address cannot be used."""
         try:
             listening = self.config.bind_socket()
@@ -112,10 +113,15 @@ class _Server(uvicorn.Server):
                 f"The address {self._settings.host}, port {self._settings.port} cannot be used; choose another port."
             ) from error
         with listening:
-            host, port = listening.getsockname()[:2]
+            super().run([listening])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say where."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
             kind = "https" if self._settings.certificate else "http"
             self._announce(f"{kind}://[{host}]:{port}" if ":" in host else f"{kind}://{host}:{port}")
-            super().run([listening])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first signal lets what runs end, a second one stops it."""

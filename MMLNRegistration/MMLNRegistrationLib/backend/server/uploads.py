@@ -51,13 +51,13 @@ class Uploads:
         if key in self._uploads:
             return self._uploads[key]
         if announced_bytes is not None:
-            self._require_room(announced_bytes, 0)
+            self._require_room(announced_bytes, 0, announced_bytes > 2 * self._limits.upload_bytes)
         path = self._folder / f"{uuid.uuid4().hex}{suffix}"
         received = 0
         try:
             with path.open("xb") as file:
                 async for piece in _soon(pieces):
-                    self._require_room(received + len(piece), received)
+                    self._require_room(received + len(piece), received, is_endless=announced_bytes is None)
                     self.stored_bytes += len(piece)
                     received += len(piece)
                     await asyncio.to_thread(file.write, piece)
@@ -98,9 +98,10 @@ class Uploads:
         for upload in [upload for upload in self._uploads.values() if upload.arrived_at < oldest]:
             self.remove(upload.key)
 
-    def _require_room(self, size_bytes: int, already_stored: int) -> None:
+    def _require_room(self, size_bytes: int, already_stored: int, is_endless: bool) -> None:
         if size_bytes > self._limits.upload_bytes:
-            raise Refusal(413, f"The file is larger than the {self._limits.upload_bytes} bytes that this server takes.")
+            sentence = f"The file is larger than the {self._limits.upload_bytes} bytes that this server takes."
+            raise Refusal(413, sentence, closes=is_endless)
         if self.stored_bytes + size_bytes - already_stored > self._limits.storage_bytes:
             raise Refusal(
                 503, "The server's storage is full of other jobs' files; try again later.", _SECONDS_UNTIL_RETRY
