@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ...errors import InputError
 
@@ -57,6 +58,10 @@ def tell_refusals(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         sentence = _SENTENCES.get(error.status_code, f"The request cannot be carried out: {error.detail}.")
         return refused(error.status_code, sentence, dict(error.headers) if error.headers else None)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return refused(400, "The connection broke before the request had arrived.")  # which nobody reads
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
