@@ -185,5 +185,3 @@ def workers_of(server: Server) -> list[int]:
             if parent == server.process.pid and b"MMLNRegistrationLib.backend.worker" in words:
                 found.append(int(entry.name))
     return found
-
-

@@ -162,9 +162,13 @@ def test_endless_upload_is_broken_off(server):
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
     piece = b"%x\r\n%s\r\n" % (1 << 16, b"\0" * (1 << 16))
-    with pytest.raises(OSError):  # noqa: PT011 broken pipe or connection reset, as it comes
+
+    def send_for_ever() -> None:
         for _ in range(4000):
             connection.send(piece)
+
+    with pytest.raises(OSError):  # noqa: PT011 broken pipe or connection reset, as it comes
+        send_for_ever()
     connection.close()
     assert server.files() == []
 
@@ -173,7 +177,8 @@ def test_upload_that_stops_in_the_middle_leaves_nothing(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(
             f"PUT /v1/uploads/{'b' * 32}?suffix=.nii HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
-            "Content-Length: 900000\r\n\r\n".encode() + b"\0" * 1000
+            "Content-Length: 900000\r\n\r\n".encode()
+            + b"\0" * 1000
         )
         until(lambda: server.files())
     until(lambda: not server.files())

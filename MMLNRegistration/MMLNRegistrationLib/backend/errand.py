@@ -155,7 +155,7 @@ class Errand:
                         event = parse_event(json.dumps(numbered["event"]).encode())
                         after = int(numbered["number"])
                     except (ValueError, KeyError, TypeError, ProtocolError) as error:
-                        raise ConnectionTrouble(f"it sends what this program does not understand ({error})") from error
+                        raise self._nonsense(f"sends what this program does not understand ({error})") from error
                     if isinstance(event, ProgressEvent):
                         self._tell(event.step, event.fraction)
                     elif isinstance(event, ResultEvent | ErrorEvent):
@@ -167,10 +167,13 @@ class Errand:
     def _fetch(self, names: list[str], folder: Path) -> None:
         for number, name in enumerate(names):
             if not _FILE_NAME.fullmatch(name):
-                raise ConnectionTrouble("it names a file as no server should")
+                raise self._nonsense("names a file as no server should")
             share = self._share("download", number / len(names), 1 / len(names))
             address = f"/v1/jobs/{self._key}/files/{name}"
             self._patiently(partial(self._connection.fetch_file, address, folder / name, share))
+
+    def _nonsense(self, what: str) -> JobError:
+        return JobError("failed", f"The server {self._connection.host} {what}.")
 
     def _share(self, step: str, start: float = 0.0, part: float = 1.0) -> OnShare:
         def share(fraction: float) -> None:
