@@ -96,11 +96,13 @@ class Errand:
         overwrite = bool(getattr(self._request, "overwrite", False))
         if output is not None:
             require_free_folder(output, overwrite)
+        files = _files_of(self._request)
+        for file in files.values():
+            _require_file(file)
         self._tell("connect", 0.0)
         limits = self._patiently(partial(self._connection.ask, "GET", "/v1/status")).get("limits", {})
-        files = _files_of(self._request)
-        for field_name, file in files.items():
-            _require_sendable(field_name, file, limits)
+        for file in files.values():
+            _require_sendable(file, limits)
         self._ask_for_it(files, limits.get("suffixes", []))
         event = self._follow()
         if isinstance(event, ErrorEvent):
@@ -246,12 +248,15 @@ def _suffix(file: Path, suffixes: list[str]) -> str:
     return next((suffix for suffix in sorted(suffixes, key=len, reverse=True) if name.endswith(suffix)), "")
 
 
-def _require_sendable(field_name: str, file: Path, limits: dict[str, Any]) -> None:
-    """Raise InputError for a file that the server would not take."""
+def _require_file(file: Path) -> None:
     if file.is_dir():
         raise InputError(f"{file} is a folder; a server takes volumes as single files, such as .nii.gz.")
     if not file.is_file():
         raise InputError(f"{file} does not exist; check the path.")
+
+
+def _require_sendable(file: Path, limits: dict[str, Any]) -> None:
+    """Raise InputError for a file that the server would not take."""
     if not _suffix(file, limits.get("suffixes", [])):
         raise InputError(f"{file.name} cannot be sent to a server; save it as one of {', '.join(limits['suffixes'])}.")
     size_bytes = file.stat().st_size
