@@ -109,7 +109,7 @@ def test_token_is_asked_for_once(page):
     picture(page, "token")
     page.get_by_label("Token of this server").fill(TOKEN)
     page.keyboard.press("Enter")
-    expect(page.locator("#summary")).to_contain_text("devices at work")
+    expect(page.locator("#summary")).to_contain_text("at work")
     page.get_by_role("link", name="Register").click()
     expect(page.locator("#hint")).to_have_text("Choose both volumes first.")
     expect(page.locator("#sign-in")).to_be_hidden()

@@ -8,6 +8,7 @@ const CLIENT = newKey();
 let limits = null;
 let job = null; // { key } while there is one, with `stop` while it is not done
 let upload = null;
+let begunAt = 0;
 
 // Choosing files
 
@@ -66,6 +67,7 @@ function say(step, fraction) {
   const text = step.charAt(0).toUpperCase() + step.slice(1);
   if (byId("step").textContent !== text) byId("step").textContent = text;
   byId("bar").value = fraction;
+  byId("elapsed").textContent = `${Math.round((Date.now() - begunAt) / 1000)} s`;
 }
 
 function working(is) {
@@ -159,6 +161,7 @@ async function carryOut() {
 async function begin(existing) {
   const stop = new AbortController();
   job = { key: existing, stop };
+  begunAt = Date.now();
   byId("trouble").textContent = "";
   byId("result").hidden = true;
   working(true);

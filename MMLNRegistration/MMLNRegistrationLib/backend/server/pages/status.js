@@ -41,14 +41,22 @@ function ago(seconds) {
   return `${(seconds / 3600).toFixed(1)} h ago`;
 }
 
-const STATES = { done: "free", running: "busy", waiting: "starting", cancelled: "starting" };
+const STATES = {
+  done: ["free", "done"],
+  running: ["busy", "running"],
+  waiting: ["starting", "waiting"],
+  cancelled: ["starting", "cancelled"],
+  input: ["bad", "bad input"],
+  out_of_memory: ["bad", "out of memory"],
+};
 
 function row(job) {
   const percent = job.state === "running" && job.fraction !== null ? ` ${Math.round(100 * job.fraction)} %` : "";
+  const [kind, state] = STATES[job.state] ?? ["bad", "failed"];
   return element("tr", {},
     element("td", {}, element("code", {}, job.job)),
     element("td", {}, job.kind),
-    element("td", {}, element("span", { class: `state ${STATES[job.state] ?? "bad"}` }, job.state.replaceAll("_", " "))),
+    element("td", {}, element("span", { class: `state ${kind}` }, state)),
     element("td", {}, job.step && job.state === "running" ? job.step + percent : "–"),
     element("td", { class: "number" }, job.seconds === null ? "–" : job.seconds.toFixed(1)),
     element("td", {}, ago(job.age_seconds)));
@@ -57,10 +65,11 @@ function row(job) {
 function show(status) {
   const limits = status.limits;
   const busy = status.devices.filter((entry) => entry.job).length;
+  const devices = status.devices.length === 1 ? (busy ? "The device is" : "No device is") : `${busy} of ${status.devices.length} devices`;
   const waiting = status.waiting === 1 ? "1 job waits" : `${status.waiting} jobs wait`;
   byId("summary").textContent = status.stopping
     ? "The server is about to stop and takes no more jobs."
-    : `${busy} of ${status.devices.length} devices at work, ${waiting}. Version ${status.version}.`;
+    : `${devices} at work, ${waiting}. Version ${status.version}.`;
   byId("devices").replaceChildren(...status.devices.map(deviceCard));
   const memory = status.memory;
   byId("machine").replaceChildren(
