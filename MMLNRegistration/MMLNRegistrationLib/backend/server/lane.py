@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from ...errors import InputError
 from ..jobs import Job, JobError
 from ..local import LocalClient
 from ..messages import ErrorEvent, Info, Outcome, ResultEvent, Search, Work
+
+log = logging.getLogger("mmln.server")
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_TO_CLOSE = 3.0
@@ -42,6 +45,7 @@ class Lane:
         self._listener = listener
         self._commands: queue.SimpleQueue[Callable[[LocalClient], None] | None] = queue.SimpleQueue()
         self._job: Job | None = None
+        self._job_key = ""
         self._thread = threading.Thread(target=self._run, name=f"lane {device}", daemon=True)
 
     def start(self) -> None:
@@ -73,19 +77,32 @@ class Lane:
             self._thread.join(_SECONDS_TO_CLOSE * 3)
 
     def _run(self) -> None:
-        client = LocalClient()
-        try:
-            self._ask(client)
-            while True:
-                try:
-                    command = self._commands.get_nowait() if client.busy else self._commands.get()
-                    if command is None:
-                        return
-                    command(client)
-                except queue.Empty:
-                    client.poll(_SECONDS_BETWEEN_LOOKS)
-        finally:
-            client.close(_SECONDS_TO_CLOSE)
+        while True:
+            client = LocalClient()
+            try:
+                self._ask(client)
+                self._drive(client)
+                return
+            except Exception as error:  # a fault of the client's must not end the lane, nor leave its job without an end
+                log.exception("the worker on %s is started anew", self.device)
+                if self._job is not None:
+                    sentence = f"The server has failed by a fault of the program ({type(error).__name__}); see its log."
+                    key, self._job = self._job_key, None
+                    self._listener.ended(self, key, ErrorEvent(id=key, cause="failed", sentence=sentence))
+            finally:
+                client.close(_SECONDS_TO_CLOSE)
+
+    def _drive(self, client: LocalClient) -> None:
+        """Do what the listener wants, until it wants an end."""
+        while True:
+            try:
+                command = self._commands.get_nowait() if client.busy else self._commands.get()
+            except queue.Empty:
+                client.poll(_SECONDS_BETWEEN_LOOKS)
+                continue
+            if command is None:
+                return
+            command(client)
 
     def _begin(self, client: LocalClient, key: str, request: Work) -> None:
         def result(outcome: Outcome) -> None:
@@ -94,6 +111,7 @@ class Lane:
         def error(problem: JobError) -> None:
             self._end(client, ErrorEvent(id=key, cause=problem.cause, sentence=str(problem), offers=problem.offers))
 
+        self._job_key = key
         try:
             self._job = client.submit(
                 request, lambda step, fraction: self._listener.progressed(key, step, fraction), result, error

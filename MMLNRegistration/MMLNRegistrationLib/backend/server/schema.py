@@ -15,6 +15,7 @@ from ..messages import (
     ON_OUT_OF_MEMORY,
     SMALLEST_SPACING_MM,
 )
+from ...writing import REGISTRATION_FILES
 from ..protocol import PROTOCOL_VERSION
 from .orders import KEY, KINDS
 
@@ -56,5 +57,7 @@ def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
 
 
 def _type_schema(hint: Any) -> dict[str, Any]:
+    if hint == tuple[str, ...]:
+        return {"type": "array", "items": {"enum": list(REGISTRATION_FILES)}}
     kind = next((option for option in get_args(hint) if option is not NoneType), hint)
     return dict(_KEY_SCHEMA if kind is Path else _PLAIN[kind])
