@@ -78,10 +78,14 @@ def test_refine_and_propagate(server, pair, tmp_path):
 
 def test_callbacks_come_from_poll_alone(server, pair, tmp_path):
     told: list[object] = []
+    files = ("transform.h5", "report.json")
     with server.client() as client:
         start = time.monotonic()
         job = client.submit(
-            register(pair, tmp_path / "out"), lambda step, fraction: told.append(step), told.append, told.append
+            register(pair, tmp_path / "out", files=files),
+            lambda step, fraction: told.append(step),
+            told.append,
+            told.append,
         )
         assert time.monotonic() - start < 0.2
         time.sleep(0.5)
@@ -90,6 +94,7 @@ def test_callbacks_come_from_poll_alone(server, pair, tmp_path):
     assert told[0] == "connect"
     assert {"upload: fixed", "wait in the queue", "begin", "write", "download"} <= set(told[:-1])
     assert told[-1] is job.outcome
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(files)
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], f"{TOKEN}x"])

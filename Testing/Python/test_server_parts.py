@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import queue
 import struct
 from pathlib import Path
 
@@ -14,7 +15,17 @@ import SimpleITK as sitk
 
 pytest.importorskip("fastapi")
 
-from MMLNRegistrationLib.backend.messages import Propagate, Refine, Register
+from MMLNRegistrationLib.backend.messages import (
+    Cancel,
+    ErrorEvent,
+    Info,
+    Outcome,
+    Propagate,
+    Refine,
+    Register,
+    ResultEvent,
+)
+from MMLNRegistrationLib.backend.server import lane
 from MMLNRegistrationLib.backend.server.event_log import EventLog
 from MMLNRegistrationLib.backend.server.fair_queue import FairQueue
 from MMLNRegistrationLib.backend.server.limits import Limits
@@ -138,6 +149,85 @@ def test_events_are_read_from_any_number_on():
     assert first.event == {"step": "one"}
 
 
+async def _pieces(*pieces: bytes):
+    for piece in pieces:
+        yield piece
+
+
+def test_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    uploads = Uploads(tmp_path / "uploads", Limits(storage_bytes=1000))
+
+    async def receive(key: str, size_bytes: int) -> Upload:
+        return await uploads.receive(key, ".tfm", None, _pieces(*[b"x" * 100] * (size_bytes // 100)))
+
+    assert asyncio.run(receive("a", 600)).bytes == 600
+    with pytest.raises(Refusal, match="storage is full") as caught:
+        asyncio.run(receive("b", 600))
+    assert (caught.value.status, caught.value.retry_after_seconds) == (503, 10)
+    assert (len(list((tmp_path / "uploads").iterdir())), uploads.stored_bytes) == (1, 600)
+    uploads.remove("a")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))  # Python then writes no larger file, as on a full disk
+    try:
+        with pytest.raises(Refusal, match="cannot store the file") as caught:
+            asyncio.run(receive("c", 600))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.status == 503
+    assert (list((tmp_path / "uploads").iterdir()), uploads.stored_bytes) == ([], 0)
+
+
+def test_lane_outlives_a_fault_of_its_client(monkeypatch):
+    """The job in hand gets an end, and the next one is done by a new client."""
+    told: queue.Queue[tuple[str, object]] = queue.Queue()
+
+    class Faulty:
+        made = 0
+        busy = False
+
+        def __init__(self) -> None:
+            Faulty.made += 1
+
+        def submit(self, request, on_progress, on_result, on_error):
+            self.busy = True
+            if not isinstance(request, Info):
+                self.on_result = on_result
+            return object()
+
+        def poll(self, seconds):
+            self.busy = False
+            if hasattr(self, "on_result"):
+                if Faulty.made == 1:
+                    raise ZeroDivisionError
+                self.on_result(Outcome({}, {}))
+
+        def close(self, seconds):
+            pass
+
+    class Listener:
+        def ended(self, lane, key, event):
+            told.put((key, event))
+
+        def informed(self, lane, report):
+            pass
+
+    monkeypatch.setattr(lane, "LocalClient", Faulty)
+    one = lane.Lane("cuda:1", Listener())
+    assert [one.fits(device) for device in ("auto", "cuda", "cuda:1", "cuda:0", "cpu")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    one.start()
+    for key in ("first", "second"):
+        one.give(key, Cancel())
+        ended, event = told.get(timeout=10)
+        assert ended == key
+        assert isinstance(event, ErrorEvent if key == "first" else ResultEvent)
+    assert "ZeroDivisionError" not in str(event)
+    one.stop()
+    one.join()
+
+
 KEYS = {name: f"{number:032x}" for number, name in enumerate(("fixed", "moving", "transform", "network"))}
 
 
@@ -204,6 +294,7 @@ def test_refine_and_propagate(uploads, tmp_path):
         ({**PAIR, "fixed": KEYS["moving"]}, "used twice"),
         ({**PAIR, "refine": -1}, "refine must be a whole number"),
         ({**PAIR, "nonsense": 1}, "has no field"),
+        ({**PAIR, "files": ["job.json"]}, "files must be one of"),
         ({**PAIR, "protocol": 2}, "protocol version 2"),
     ],
 )
@@ -217,6 +308,7 @@ def test_schema_names_the_fields_of_the_messages():
     assert set(schemas) == {"register", "refine", "propagate", "info"}
     assert schemas["register"]["required"] == ["kind", "fixed", "moving"]
     assert schemas["register"]["properties"]["refine"] == {"type": "integer", "minimum": 0, "maximum": 10_000}
+    assert schemas["register"]["properties"]["files"]["items"]["enum"][0] == "transform.h5"
     assert schemas["info"]["properties"].keys() == {"kind", "protocol"}
 
 

@@ -83,7 +83,9 @@ class Lane:
                 self._ask(client)
                 self._drive(client)
                 return
-            except Exception as error:  # a fault of the client's must not end the lane, nor leave its job without an end
+            except (
+                Exception
+            ) as error:  # a fault of the client's must not end the lane, nor leave its job without an end
                 log.exception("the worker on %s is started anew", self.device)
                 if self._job is not None:
                     sentence = f"The server has failed by a fault of the program ({type(error).__name__}); see its log."

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from ...writing import REGISTRATION_FILES
 from ..messages import (
     BRAINS,
     LARGEST_ITERATIONS,
@@ -15,7 +16,6 @@ from ..messages import (
     ON_OUT_OF_MEMORY,
     SMALLEST_SPACING_MM,
 )
-from ...writing import REGISTRATION_FILES
 from ..protocol import PROTOCOL_VERSION
 from .orders import KEY, KINDS
 
