@@ -29,6 +29,7 @@ _OPTIONAL_PACKAGES = {
     "slicer": ("slicer-core", "writes scene.mrb"),
     "deepbet": ("deepbet", "--brain auto"),
     "nilearn": ("nilearn", "mmln demo"),
+    "fastapi": ("fastapi", "mmln serve"),
 }
 
 

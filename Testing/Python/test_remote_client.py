@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -253,6 +254,26 @@ def test_command_line(server, pair, run, tmp_path, monkeypatch):
     )
     assert outcome.code == 0
     assert (tmp_path / "two" / "labels.nii.gz").exists()
+
+
+@posix
+def test_interrupted_command_line_takes_its_job_along(server, pair, tmp_path):
+    words = ["register", pair.fixed, pair.moving, "--output", tmp_path / "out", "--server", server.address]
+    words += ["--initial", "identity", "--refine", LONG, "--model", "none"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "MMLNRegistrationLib", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE_ROOT), "MMLN_TOKEN": TOKEN},
+    ) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("refine"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().splitlines()[-1] == "mmln: Interrupted; nothing was written."
+        assert process.wait(20) == 130
+    until(lambda: not server.files())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_command_line_does_not_load_torch(tmp_path):

@@ -365,6 +365,22 @@ def test_what_nobody_fetches_goes(pair, tmp_path):
     assert server.leftovers() == []
 
 
+def test_two_devices_work_at_the_same_time(pair, tmp_path):
+    server = Server(tmp_path, "--device", "auto", "--threads", 1, "--grace-seconds", 0)
+    try:
+        with server.client() as client:
+            jobs = [client.submit(register(pair, tmp_path / name, refine=LONG)) for name in ("one", "two")]
+            for job in jobs:
+                begun(client, job, "refine")
+            status = server.ask("GET", "/v1/status").message
+            assert [entry["device"] for entry in status["devices"]] == ["cpu", "auto"]
+            assert sorted(entry["job"] for entry in status["devices"]) == sorted(job.id[:8] for job in jobs)
+        until(lambda: not server.files())
+    finally:
+        assert server.stop() == 0
+    assert server.leftovers() == []
+
+
 def test_gzip_that_unpacks_to_too_much(server):
     bomb = gzip.compress(nifti_header((4, 4, 4)) + b"\0" * (64 << 20))
     assert len(bomb) < UPLOAD_BYTES
