@@ -29,6 +29,8 @@ from MMLNRegistrationLib.errors import InputError
 from repository import SOURCE_ROOT
 from server_cases import TOKEN, Server, until
 
+pytestmark = posix
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -256,7 +258,6 @@ def test_command_line(server, pair, run, tmp_path, monkeypatch):
     assert (tmp_path / "two" / "labels.nii.gz").exists()
 
 
-@posix
 def test_interrupted_command_line_takes_its_job_along(server, pair, tmp_path):
     words = ["register", pair.fixed, pair.moving, "--output", tmp_path / "out", "--server", server.address]
     words += ["--initial", "identity", "--refine", LONG, "--model", "none"]
@@ -315,7 +316,6 @@ def test_serve_refuses(options, words, server, run, tmp_path):
     assert words in outcome.complaints[-1]
 
 
-@posix
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 def test_encrypted(tmp_path, monkeypatch):
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"

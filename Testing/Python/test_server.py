@@ -31,6 +31,8 @@ from MMLNRegistrationLib.pipeline.registration import Options
 from MMLNRegistrationLib.pipeline.registration import register as register_directly
 from server_cases import TOKEN, Server, nifti_header, packed_header, until, workers_of
 
+pytestmark = posix
+
 UPLOAD_BYTES, VOXELS = 1 << 20, 40**3
 
 
@@ -301,7 +303,6 @@ def test_cancelled_job_stays_to_be_looked_at(server, pair):
     server.ask("DELETE", f"/v1/jobs/{job}")
 
 
-@posix
 def test_client_that_vanishes_does_no_harm(server, pair, tmp_path):
     """A job goes on without its client; here it is then removed by hand rather than by the clock."""
     code = (

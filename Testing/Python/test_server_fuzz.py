@@ -17,7 +17,10 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
+from backend_cases import posix
 from server_cases import TOKEN, Server
+
+pytestmark = posix
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 EXAMPLES = 25

@@ -8,9 +8,12 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+from backend_cases import posix
 from cli_cases import array_of, lps_from_ijk, write
 from MMLNRegistrationLib.backend.messages import Info, Register
 from server_cases import Server, until
+
+pytestmark = posix
 
 CLIENTS, EACH = 200, 10
 """Every tenth registers a volume of its own; the others ask for little things."""

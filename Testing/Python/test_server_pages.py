@@ -15,7 +15,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from backend_cases import LONG
+from backend_cases import LONG, posix
 from cli_cases import Pair
 from repository import ROOT
 from server_cases import TOKEN, Server, until
@@ -28,7 +28,7 @@ OPTIONS = (
 PICTURES = ROOT / "Resources" / "Screenshots"
 SECONDS = 60
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = [posix, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 expect.set_options(timeout=1000 * SECONDS)
 
 
