@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from cli_cases import tree
-from MMLNRegistrationLib import commands
+from MMLNRegistrationLib import console
 
 STEPS = (
     "prepare",
@@ -30,7 +30,7 @@ def test_interrupted_step_leaves_nothing(step, number, run, pair, tmp_path, monk
         if now.startswith(step):
             signal.raise_signal(number)
 
-    monkeypatch.setattr(commands.ConsoleProgress, "__call__", lambda self, now, fraction: interrupted(now, fraction))
+    monkeypatch.setattr(console.ConsoleProgress, "__call__", lambda self, now, fraction: interrupted(now, fraction))
     outcome = run("register", pair.fixed, pair.moving, "--output", tmp_path / "new" / "out", "--refine", "1")
     assert outcome.complaints == ["mmln: Interrupted; nothing was written."]
     assert outcome.code == 130
