@@ -211,8 +211,8 @@ def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = N
 def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        metavar="NAME|FILE",
-        help="trained network, see mmln models; without one the refinement starts from zero",
+        metavar="NAME|FILE|none",
+        help="trained network, see mmln models (default: t1-brain); none: the refinement starts from zero",
     )
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"

@@ -16,7 +16,7 @@ from .console import ConsoleProgress, TrainingLines, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.checkpoint import load_checkpoint
-from .model.registry import available_models, find_model
+from .model.registry import DEFAULT_MODEL, NO_MODEL, available_models, find_model
 from .outputs import output_folder, write_registration
 from .pipeline.propagate import carry_labels, require_labels_of
 from .pipeline.refine import RefineConfig
@@ -186,8 +186,6 @@ def models(arguments: argparse.Namespace) -> None:
     entries = available_models()
     for entry in entries:
         print(f"{entry.card.name}: {entry.card.description}\n  learnt from: {entry.card.training_data}")
-    if not entries:
-        print("No trained network comes with this version: registration optimises each pair from zero.")
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -206,7 +204,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     _set_threads(arguments.threads)
     refine = RefineConfig() if arguments.refine is None else RefineConfig(iterations=arguments.refine)
     return Options(
-        model=load_checkpoint(find_model(arguments.model)) if arguments.model else None,
+        model=None if arguments.model == NO_MODEL else load_checkpoint(find_model(arguments.model or DEFAULT_MODEL)),
         initial=_initial(arguments.initial),
         brain=arguments.brain,
         device=arguments.device,

@@ -46,9 +46,7 @@ def findings() -> list[Finding]:
         detail = importlib.metadata.version(package) if found else "not installed"
         lines.append(Finding(package, found, f"{detail} ({purpose})", False))
     names = [model.card.name for model in available_models()]
-    lines.append(
-        Finding("models", bool(names), ", ".join(names) or "none bundled: registration starts from zero", False)
-    )
+    lines.append(Finding("models", bool(names), ", ".join(names) or "none found, install the package again", True))
     return lines
 
 

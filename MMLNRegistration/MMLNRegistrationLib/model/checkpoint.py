@@ -141,7 +141,7 @@ def _from_json(kind: type[Any], header: Mapping[str, Any], key: str, path: Path)
     names = {field.name for field in fields(kind)}
     if not isinstance(values, dict) or set(values) != names:
         raise InputError(f"The header of the model {path} lacks fields of its {key}, or has unknown ones.")
-    return kind(**values)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

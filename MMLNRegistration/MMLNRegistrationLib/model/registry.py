@@ -13,6 +13,12 @@ BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "models"
 
 SUFFIX = ".safetensors"
 
+DEFAULT_MODEL = "t1-brain"
+"""The bundled model that registers where none is asked for."""
+
+NO_MODEL = "none"
+"""Asked for instead of a model: the refinement starts from zero."""
+
 
 class AvailableModel(NamedTuple):
     """A model that can be asked for by its card's name."""
