@@ -13,11 +13,11 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress", "quiet"},
+    {"errors", "progress", "quiet", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "tables", "writing"},
+    {"file_checks", "io", "tables"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
