@@ -12,7 +12,7 @@ from ..model.checkpoint import Checkpoint, ModelCard
 from ..model.local_correlation import LocalCorrelation
 from ..model.network import pyramid
 from ..spatial.velocity import integrate
-from ..spatial.warp import resize, resize_displacement, warp
+from ..spatial.warp import resize_displacement, warp
 
 
 def halvings(card: ModelCard, spacing_mm: float) -> int:
@@ -46,10 +46,10 @@ def network_velocity(
 def brings_closer(velocity: Tensor, fixed: Tensor, moving: Tensor) -> bool:
     """Whether the moving image, carried by a velocity (1, 3, k, j, i), agrees better with the fixed one than as it is.
 
-    fixed, moving: (1, 1, K, J, I) on the network grid. Agreement is that of local correlation, on the velocity's grid.
+    fixed, moving: (1, 1, K, J, I) on the network grid. Agreement is that of local correlation, what refinement raises.
     """
-    fixed, moving = (resize(image, tuple(velocity.shape[2:])) for image in (fixed, moving))
     correlation = LocalCorrelation(fixed)
+    displacement = resize_displacement(integrate(velocity), tuple(fixed.shape[2:]))
     before, _ = correlation.agreement_and_gradient(moving)
-    after, _ = correlation.agreement_and_gradient(warp(moving, integrate(velocity)))
+    after, _ = correlation.agreement_and_gradient(warp(moving, displacement))
     return bool(after > before)
