@@ -17,10 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import __version__
-from .errors import InputError, RegistrationError
-
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc")
-"""How torch and ITK say it, in errors of no class of their own."""
+from .errors import InputError, RegistrationError, is_out_of_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RegistrationError as error:
         return _complain(str(error), 1)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         return _complain("Out of memory; close other programs, or give smaller volumes.", 1)
     except KeyboardInterrupt as stop:

@@ -20,8 +20,7 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1
 class ConsoleProgress:
     """A progress callback (see progress.Progress) that writes to the standard error."""
 
-    def __init__(self, prefix: str = "") -> None:
-        self._prefix = prefix
+    def __init__(self) -> None:
         self._on_terminal = sys.stderr.isatty()
         self._step = ""
         self._drawn_at = 0.0
@@ -35,10 +34,10 @@ class ConsoleProgress:
                 self._drawn_at = now
                 filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
                 bar = "#" * filled + "." * (_BAR_WIDTH - filled)
-                sys.stderr.write(f"\r\x1b[K{self._prefix}[{bar}] {step}")
+                sys.stderr.write(f"\r\x1b[K[{bar}] {step}")
                 sys.stderr.flush()
         elif new_step:
-            print(f"{self._prefix}{step.partition(':')[0]}", file=sys.stderr, flush=True)
+            print(step.partition(":")[0], file=sys.stderr, flush=True)
         self._step = step
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,24 +15,17 @@ from . import io
 from .errors import InputError
 from .pipeline.result import Registration
 from .pipeline.volume import Volume
+from .progress import Progress, silent
 from .quality.report import report_html, report_json
-from .writing import PARTIAL_PREFIX, parent_folders, partial_name
-
-REGISTRATION_FILES = (
-    "transform.h5",
-    "warped.nii.gz",
-    "jacobian.nii.gz",
-    "labels.nii.gz",
-    "report.json",
-    "report.html",
-    "scene.mrb",
-)
+from .velocity_file import write_velocity
+from .writing import PARTIAL_PREFIX, REGISTRATION_FILES, parent_folders, partial_name
 
 
 @contextmanager
-def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+def output_folder(folder: Path, overwrite: bool, partial: str | None = None) -> Iterator[Path]:
     """A temporary folder; what is in it at the end moves to `folder`, and on failure it is removed.
 
+    partial: its name, for those who would remove it after this process was killed, see writing.partial_folders.
     With overwrite, other files in `folder` stay, but not those of an earlier registration when a new one moves in.
     Raises InputError at once when `folder` is a file, holds something already (unless overwrite), or cannot be made.
     """
@@ -42,7 +35,7 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     parent = folder if folder.is_dir() else folder.absolute().parent
     if parent is folder and not overwrite and any(not _is_partial(entry) for entry in folder.iterdir()):
         raise InputError(f"{folder} is not empty; choose another folder, or add --overwrite.")
-    temporary = parent / partial_name()
+    temporary = parent / (partial or partial_name())
     try:
         with parent_folders(folder):
             temporary.mkdir()
@@ -81,16 +74,42 @@ def _is_partial(entry: Path) -> bool:
     return entry.name.startswith(PARTIAL_PREFIX)
 
 
-def write_registration(registration: Registration, folder: Path, labels: Volume | None) -> None:
-    """Everything a registration delivers, as files in an existing folder. scene.mrb needs the Slicer core."""
-    io.write_displacement(registration.displacement_mm, registration.fixed.geometry, folder / "transform.h5")
-    io.write_volume(registration.warped, folder / "warped.nii.gz")
-    io.write_volume(registration.jacobian, folder / "jacobian.nii.gz")
-    if labels is not None:
-        io.write_volume(labels, folder / "labels.nii.gz")
-    (folder / "report.json").write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(report_html(registration), encoding="utf-8")
-    if importlib.util.find_spec("slicer") is not None:
+def write_registration(
+    registration: Registration,
+    folder: Path,
+    labels: Volume | None,
+    progress: Progress = silent,
+    names: Collection[str] = REGISTRATION_FILES,
+) -> None:
+    """What a registration delivers, as files in an existing folder: those of the REGISTRATION_FILES that are named.
+
+    labels.nii.gz needs a label map, scene.mrb the Slicer core; without them they are left out.
+    """
+    available = [name for name in REGISTRATION_FILES if name in names]
+    if labels is None:
+        available = [name for name in available if name != "labels.nii.gz"]
+    if importlib.util.find_spec("slicer") is None:
+        available = [name for name in available if name != "scene.mrb"]
+    for done, name in enumerate(available):
+        progress("write", done / len(available))
+        _write(name, registration, labels, folder / name)
+
+
+def _write(name: str, registration: Registration, labels: Volume | None, path: Path) -> None:
+    if name == "transform.h5":
+        io.write_displacement(registration.displacement_mm, registration.fixed.geometry, path)
+    elif name == "velocity.safetensors":
+        write_velocity(registration, path)
+    elif name == "report.json":
+        path.write_text(json.dumps(report_json(registration), indent=2) + "\n", encoding="utf-8")
+    elif name == "report.html":
+        path.write_text(report_html(registration), encoding="utf-8")
+    elif name == "scene.mrb":
         from .scene.bundle import write_scene
 
-        write_scene(registration, folder / "scene.mrb", labels)
+        write_scene(registration, path, labels)
+    else:
+        volumes = {"warped.nii.gz": registration.warped, "jacobian.nii.gz": registration.jacobian}
+        volume = volumes.get(name, labels)
+        assert volume is not None
+        io.write_volume(volume, path)

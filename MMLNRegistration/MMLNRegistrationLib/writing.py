@@ -14,10 +14,27 @@ from .errors import InputError
 PARTIAL_PREFIX = ".partial-"
 """How the names of what is not finished begin. Only a killed process leaves such a thing behind."""
 
+REGISTRATION_FILES = (
+    "transform.h5",
+    "velocity.safetensors",
+    "warped.nii.gz",
+    "jacobian.nii.gz",
+    "labels.nii.gz",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
+"""What a registration delivers, by name; which of them depends on what was given and installed."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""
     return f"{PARTIAL_PREFIX}{uuid.uuid4().hex}{ending}"
+
+
+def partial_folders(folder: Path, partial: str) -> tuple[Path, Path]:
+    """Where outputs.output_folder may have a temporary folder of this name: inside of `folder`, or beside it."""
+    return folder / partial, folder.absolute().parent / partial
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -19,7 +19,7 @@ import pytest
 from cli_cases import FAST, array_of, leftovers, one_sentence, refused, text, tree
 from MMLNRegistrationLib import outputs
 
-FILES = {"transform.h5", "warped.nii.gz", "jacobian.nii.gz", "report.json", "report.html"} | (
+FILES = {"transform.h5", "velocity.safetensors", "warped.nii.gz", "jacobian.nii.gz", "report.json", "report.html"} | (
     {"scene.mrb"} if importlib.util.find_spec("slicer") else set()
 )
 """What a registration without labels delivers here."""

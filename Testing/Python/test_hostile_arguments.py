@@ -26,7 +26,7 @@ from cli_cases import (
     tree,
     write,
 )
-from MMLNRegistrationLib import commands
+from MMLNRegistrationLib.backend import runner
 
 Make = Callable[[Path, Pair], "list[object]"]
 """The arguments of a command, for a folder where it may put files."""
@@ -198,7 +198,7 @@ def test_out_of_memory(error, run, pair, tmp_path, monkeypatch):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(commands, "register_volumes", fail)
+    monkeypatch.setattr(runner, "register_volumes", fail)
     outcome = run("register", pair.fixed, pair.moving, "--output", tmp_path / "out")
     assert one_sentence(outcome.complaints).startswith("mmln: Out of memory")
     assert outcome.code == 1

@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "tables"},
+    {"file_checks", "io", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

@@ -56,6 +56,11 @@ def test_without_labels_there_is_no_label_file(registration: Registration, tmp_p
     assert (tmp_path / "transform.h5").exists()
 
 
+def test_only_the_files_that_are_named_are_written(registration: Registration, tmp_path: Path) -> None:
+    write_registration(registration, tmp_path, None, names=("report.json", "labels.nii.gz", "warped.nii.gz"))
+    assert {entry.name for entry in tmp_path.iterdir()} == {"report.json", "warped.nii.gz"}
+
+
 def test_the_transform_file_warps_as_the_warped_file_shows(registration: Registration, folder: Path) -> None:
     transform = sitk.ReadTransform(str(folder / "transform.h5"))
     expected = io.resample(registration.moving, transform, FIXED_GRID, nearest=False).array_kji

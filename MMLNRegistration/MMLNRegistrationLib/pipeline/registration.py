@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
@@ -31,11 +32,25 @@ from .volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """What an earlier registration of the same pair has found, to go on from.
+
+    velocity_voxels, net_geometry, model: as in Registration. Its linear map goes into Options.initial.
+    """
+
+    velocity_voxels: NDArray[np.float32]
+    net_geometry: Geometry
+    model: str
+
+
+@dataclass(frozen=True, eq=False)
 class Options:
     """What a user may choose. The defaults are the accurate preset."""
 
     model: Checkpoint | None = None
     """A trained network; without one the refinement starts from zero velocity."""
+    start: Start | None = None
+    """Instead of a network."""
     initial: str | Matrix = "affine"
     """affine, rigid, identity, or a linear map moving_ras_from_fixed_ras."""
     fixed_mask: Volume | None = None
@@ -67,7 +82,7 @@ def register(
             _require_size(image, shown, options.prepare.spacing_mm)
         fixed_image = normalised(fixed, fixed_foreground, options.prepare.upper_percentile)
         moving_image = normalised(moving, moving_foreground, options.prepare.upper_percentile)
-        net = network_geometry(fixed.geometry, fixed_foreground.voxels, options.prepare, _stride(options))
+        net = _network_geometry(fixed.geometry, fixed_foreground, options)
         fixed_net = on_network_grid(fixed_image, net, np.eye(4)).to(device)
 
     with clock.step("initial"):
@@ -109,7 +124,7 @@ def register(
         moving_ras_from_fixed_ras=moving_ras_from_fixed_ras,
         seconds=clock.seconds,
         device=device_label(device),
-        model=options.model.card.name if options.model else "none: started from zero velocity",
+        model=_model_name(options),
         similarity_before=similarity(fixed_net, moving_before, inside),
         similarity_initial=similarity(fixed_net, moving_net, inside),
         similarity_after=similarity(fixed_net, moving_after, inside),
@@ -120,6 +135,13 @@ def register(
         settings=_settings(options),
         notes=initial.notes + network_notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
+
+
+def _network_geometry(fixed: Geometry, shown: Foreground, options: Options) -> Geometry:
+    """The grid that the velocity is found on: that of the start, or one around the fixed foreground."""
+    if options.start is not None:
+        return options.start.net_geometry
+    return network_geometry(fixed, shown.voxels, options.prepare, _stride(options))
 
 
 def _stride(options: Options) -> int:
@@ -183,6 +205,8 @@ def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> tuple[
     Outside its grid the map is the linear one: without the fading it would jump there. Zero without a model, and
     where the network would draw the images apart, as it might where they agree already or are no brains.
     """
+    if options.start is not None:
+        return torch.from_numpy(options.start.velocity_voxels)[None].to(fixed.device), ()
     shape = velocity_shape(tuple(fixed.shape[2:]), options.refine.velocity_factor)
     nothing = torch.zeros(1, 3, *shape, device=fixed.device)
     if options.model is None:
@@ -192,6 +216,13 @@ def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> tuple[
     if brings_closer(velocity, fixed, moving):
         return velocity, ()
     return nothing, ("The network brought the images no closer than the initial alignment: its field was left out.",)
+
+
+def _model_name(options: Options) -> str:
+    """What the report says that the refinement started from."""
+    if options.start is not None:
+        return f"{options.start.model}; refined further"
+    return options.model.card.name if options.model else "none: started from zero velocity"
 
 
 def _settings(options: Options) -> dict[str, object]:

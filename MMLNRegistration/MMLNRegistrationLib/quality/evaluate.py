@@ -165,16 +165,19 @@ def evaluate(
     register_case: Callable[[Case], tuple[Registration, Volume, Volume]],
     structures: Structures | None,
     folder: Path,
+    report: Callable[[Score], None] = lambda score: None,
 ) -> list[Score]:
     """Score every case, writing scores.csv after each and, at the end, summary.json with the means.
 
-    register_case reads and registers one case: the result, the fixed and the moving label map.
+    register_case reads and registers one case: the result, the fixed and the moving label map. report is called with
+    each score as it is there.
     """
     scores: list[Score] = []
     for case in cases:
         registration, fixed_labels, moving_labels = register_case(case)
         scores.append(score(registration, fixed_labels, moving_labels, structures))
         _write_scores(scores, folder / "scores.csv")
+        report(scores[-1])
     (folder / "summary.json").write_text(json.dumps(means(scores), indent=2) + "\n", encoding="utf-8")
     return scores
 

@@ -1,0 +1,309 @@
+"""What a worker can be asked for, and what it answers: frozen data classes, the same on a pipe and over a network.
+
+Every request that can be carried out is checked when it is made: InputError says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..writing import REGISTRATION_FILES
+
+BRAINS = ("auto", "none")
+LINEAR_STARTS = ("affine", "rigid", "identity")
+ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+CAUSES = ("input", "cancelled", "out_of_memory", "failed")
+
+LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How to refine, and on what.
+
+    brain: auto extracts it first. refine: iterations at full resolution, 0 for none. similarity: what the refinement
+    drives up, see pipeline.refine.SIMILARITIES. device: auto, cpu, cuda or cuda:N. threads: of the processor, all when
+    not given. on_out_of_memory: fail, or register again on the cpu, or on a grid of twice the spacing (coarser).
+    """
+
+    brain: str = "none"
+    refine: int | None = None
+    similarity: str = "local_correlation"
+    device: str = "auto"
+    threads: int | None = None
+    on_out_of_memory: str = "fail"
+
+    def __post_init__(self) -> None:
+        _require_choice("brain", self.brain, BRAINS)
+        _require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
+        _require_device(self.device)
+        _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Search):
+    """How to register; the defaults are the accurate preset.
+
+    model: name or file of a trained network, registry.DEFAULT_MODEL when not given; the word none for a refinement from
+    zero. initial: affine, rigid, identity, or a transform file. spacing_mm: voxel size of the grid that the field is
+    found on.
+    """
+
+    model: str | None = None
+    initial: str = "affine"
+    spacing_mm: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not SMALLEST_SPACING_MM <= self.spacing_mm <= LARGEST_SPACING_MM:
+            raise InputError(
+                f"spacing_mm must lie between {SMALLEST_SPACING_MM:g} and {LARGEST_SPACING_MM:g}, not "
+                f"{self.spacing_mm:g}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(Settings):
+    """Register moving to fixed, and write the result's files to the folder output.
+
+    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    """
+
+    fixed: Path
+    moving: Path
+    output: Path
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    moving_labels: Path | None = None
+    overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine(Search):
+    """Refine a registration of the same volumes further, from the velocity.safetensors in its folder, which is result.
+
+    On its own grid and at full resolution alone: a coarser one would take the detail away that is there already.
+    files: as in Register.
+    """
+
+    result: Path
+    fixed: Path
+    moving: Path
+    output: Path
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    moving_labels: Path | None = None
+    overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
+        if self.on_out_of_memory == "coarser":
+            raise InputError("A result can be refined on its own grid alone; on_out_of_memory must be fail or cpu.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagate(Settings):
+    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
+
+    subject: Path
+    atlas: Path
+    labels: Path
+    output: Path
+    overwrite: bool = False
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_files(self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Settings):
+    """Register the pairs of a table and score them by their labels; an entry tells of each pair as it is done."""
+
+    cases: Path
+    output: Path
+    structures: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
+
+    data: tuple[Path, ...]
+    output: Path
+    config: Path | None = None
+    validation_data: tuple[Path, ...] = ()
+    structures: Path | None = None
+    cache: Path | None = None
+    skip_bad: bool = False
+    resume: bool = False
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise InputError("data names nothing to train on; give at least one folder or table.")
+        _require_device(self.device)
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """What is installed on the worker's machine, its devices with their free memory, and the models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """Stop the request of this id, or take it from those that wait. An id that is not known is passed over: the
+    request may have ended meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shutdown:
+    """Stop what runs, take no more, and end."""
+
+
+Work = Register | Refine | Propagate | Evaluate | Train | Info
+"""Requests that are carried out one after the other; each is answered by one result or one error."""
+
+Request = Work | Cancel | Shutdown
+
+REQUESTS: dict[str, type[Any]] = {
+    "register": Register,
+    "refine": Refine,
+    "propagate": Propagate,
+    "evaluate": Evaluate,
+    "train": Train,
+    "info": Info,
+    "cancel": Cancel,
+    "shutdown": Shutdown,
+}
+"""By the word that a message calls them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelloEvent:
+    """The worker is ready: torch is loaded, the device awake. version: of this program."""
+
+    version: str
+    pid: int
+    device: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent:
+    """A request has come to this fraction, 0 to 1, of this step. The first one of a request says that it has begun."""
+
+    id: str
+    step: str
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryEvent:
+    """A line of a table that a request writes as it goes: the ledger of a training, the scores of an evaluation."""
+
+    id: str
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultEvent:
+    """A request is done. files: what was written, by its name. report: its figures."""
+
+    id: str
+    files: dict[str, Path]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorEvent:
+    """A request has ended without a result, or a line was none (then id may be unknown).
+
+    cause: one of CAUSES. sentence: for the user. offers: values of on_out_of_memory that may help.
+    """
+
+    id: str | None
+    cause: str
+    sentence: str
+    offers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_choice("cause", self.cause, CAUSES)
+
+
+Event = HelloEvent | ProgressEvent | EntryEvent | ResultEvent | ErrorEvent
+
+EVENTS: dict[str, type[Any]] = {
+    "hello": HelloEvent,
+    "progress": ProgressEvent,
+    "entry": EntryEvent,
+    "result": ResultEvent,
+    "error": ErrorEvent,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What carrying out a request gave: the files it wrote, by their names, and its figures as plain values."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def with_absolute_paths(request: Work) -> Work:
+    """The same request for a process that works in another folder."""
+    changes: dict[str, Any] = {}
+    for entry in fields(request):
+        value = getattr(request, entry.name)
+        if isinstance(value, Path):
+            changes[entry.name] = value.absolute()
+        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
+            changes[entry.name] = tuple(path.absolute() for path in value)
+    if isinstance(request, Settings):
+        if request.initial not in LINEAR_STARTS:
+            changes["initial"] = str(Path(request.initial).absolute())
+        if request.model is not None and not _is_name(request.model):
+            changes["model"] = str(Path(request.model).absolute())
+    return replace(request, **changes)
+
+
+def _is_name(model: str) -> bool:
+    """Whether this is the name of a bundled model rather than a file."""
+    return Path(model).name == model and Path(model).suffix != ".safetensors"
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def _require_files(names: tuple[str, ...]) -> None:
+    for name in names:
+        _require_choice("files", name, REGISTRATION_FILES)
+
+
+def _require_device(value: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
+        raise InputError(f"Unknown device {value!r}; choose auto, cpu, cuda or cuda:N.")
+
+
+def _require_whole(name: str, value: int | None, lowest: int, highest: int) -> None:
+    if value is not None and not lowest <= value <= highest:
+        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, not {value}.")
