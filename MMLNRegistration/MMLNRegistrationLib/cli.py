@@ -209,7 +209,7 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FILE|none",
-        help="trained network, see mmln models (default: t1-brain); none: the refinement starts from zero",
+        help="trained network; none (default): the refinement starts from zero",
     )
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"

@@ -169,6 +169,8 @@ def models(arguments: argparse.Namespace) -> None:
     entries = available_models()
     for entry in entries:
         print(f"{entry.card.name}: {entry.card.description}\n  learnt from: {entry.card.training_data}")
+    if not entries:
+        print("No trained network comes with this version: registration optimises each pair from zero.")
 
 
 def doctor(arguments: argparse.Namespace) -> None:

@@ -46,7 +46,9 @@ def findings() -> list[Finding]:
         detail = importlib.metadata.version(package) if found else "not installed"
         lines.append(Finding(package, found, f"{detail} ({purpose})", False))
     names = [model.card.name for model in available_models()]
-    lines.append(Finding("models", bool(names), ", ".join(names) or "none found, install the package again", True))
+    lines.append(
+        Finding("models", bool(names), ", ".join(names) or "none bundled: registration starts from zero", False)
+    )
     return lines
 
 

@@ -23,16 +23,16 @@ from MMLNRegistrationLib.training.run_folder import RunFolder
 
 BASE = TrainConfig(
     stages=(
-        StageConfig(1, 150, 0, 1e-3, 1e-4),
-        StageConfig(2, 150, 0, 1e-3, 1e-4),
-        StageConfig(3, 150, 0, 1e-3, 1e-4),
+        StageConfig(1, 100, 0, 1e-3, 1e-4),
+        StageConfig(2, 100, 0, 1e-3, 1e-4),
+        StageConfig(3, 100, 0, 1e-3, 1e-4),
     ),
     network=MMLNConfig(width=8),
     loss=LossConfig(k=1.0),
     spacing_mm=4.0,
     validation_pairs=12,
-    validate_every=150,
-    checkpoint_every=150,
+    validate_every=100,
+    checkpoint_every=100,
 )
 """A pyramid of 16, 8 and 4 mm with the paper's losses."""
 

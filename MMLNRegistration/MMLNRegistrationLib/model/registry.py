@@ -13,11 +13,11 @@ BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "models"
 
 SUFFIX = ".safetensors"
 
-DEFAULT_MODEL = "t1-brain"
-"""The bundled model that registers where none is asked for."""
-
 NO_MODEL = "none"
 """Asked for instead of a model: the refinement starts from zero."""
+
+DEFAULT_MODEL = NO_MODEL
+"""What registers where nothing is asked for. No network has come out better than none yet: see BENCHMARKS.md."""
 
 
 class AvailableModel(NamedTuple):
