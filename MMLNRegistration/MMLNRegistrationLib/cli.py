@@ -254,8 +254,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        metavar="NAME|FILE",
-        help="trained network, see mmln models; without one the refinement starts from zero",
+        metavar="NAME|FILE|none",
+        help="trained network; none (default): the refinement starts from zero",
     )
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"

@@ -2,8 +2,8 @@
 
     python Testing/Benchmarks/ablation.py --data DIR --validation-data DIR --structures FILE --output DIR
 
-Settings are those of `BASE`, short enough for a processor; --config takes a file of `mmln train` instead. The runs lie
-in the output folder; one that is there already is not run again.
+Settings are those of `BASE`, short enough for a processor. The runs lie in the output folder; one that is there
+already is not run again. A last row without learning shows what the steps along the force do alone.
 """
 
 from __future__ import annotations
@@ -16,32 +16,42 @@ from MMLNRegistrationLib.model.losses import LossConfig
 from MMLNRegistrationLib.model.network import MMLNConfig
 from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.quality.evaluate import read_structures
-from MMLNRegistrationLib.training.config import StageConfig, TrainConfig, read_config
+from MMLNRegistrationLib.training.config import StageConfig, TrainConfig
 from MMLNRegistrationLib.training.ledger import read_ledger
 from MMLNRegistrationLib.training.run import RunSettings, train
 from MMLNRegistrationLib.training.run_folder import RunFolder
 
 BASE = TrainConfig(
     stages=(
-        StageConfig(1, 200, 0, 1e-3, 1e-4),
-        StageConfig(2, 200, 0, 1e-3, 1e-4),
-        StageConfig(3, 200, 0, 1e-3, 1e-4),
+        StageConfig(1, 100, 0, 1e-3, 1e-4),
+        StageConfig(2, 100, 0, 1e-3, 1e-4),
+        StageConfig(3, 100, 0, 1e-3, 1e-4),
     ),
     network=MMLNConfig(width=8),
     loss=LossConfig(k=1.0),
     spacing_mm=4.0,
     validation_pairs=12,
-    validate_every=200,
+    validate_every=100,
     checkpoint_every=100,
 )
 """A pyramid of 16, 8 and 4 mm with the paper's losses."""
 
+LAPIRN = replace(BASE.network, branch_2d=False, branch_core=False)
+FORCE = replace(LAPIRN, reads_force=True)
+STEP = replace(FORCE, force_step_voxels=0.6, force_momentum=0.3, velocity_sigma_voxels=1.0)
+LOCAL = replace(BASE.loss, similarity="local_correlation", k=0.1)
 VARIANTS = {
-    "LapIRN": {"branch_2d": False, "branch_core": False},
-    "+ core": {"branch_2d": False, "branch_core": True},
-    "+ core + 2D (MMLN)": {"branch_2d": True, "branch_core": True},
-    "MMLN without feature feedback": {"branch_2d": True, "branch_core": True, "feature_feedback": False},
+    "LapIRN": (LAPIRN, BASE.loss),
+    "+ core": (replace(LAPIRN, branch_core=True), BASE.loss),
+    "+ core + 2D (MMLN)": (BASE.network, BASE.loss),
+    "MMLN without feature feedback": (replace(BASE.network, feature_feedback=False), BASE.loss),
+    "LapIRN, local correlation": (LAPIRN, LOCAL),
+    "+ reads the force": (FORCE, LOCAL),
+    "+ steps along it": (STEP, LOCAL),
+    "+ five passes": (replace(STEP, passes=(5, 5, 5)), LOCAL),
+    "+ core + 2D": (replace(STEP, passes=(5, 5, 5), branch_core=True, branch_2d=True), LOCAL),
 }
+"""The paper's table, then what each of our changes adds to LapIRN, then the paper's branches on top of them."""
 
 
 def main() -> None:
@@ -51,13 +61,13 @@ def main() -> None:
     parser.add_argument("--validation-data", type=Path, action="append", required=True)
     parser.add_argument("--structures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--config", type=Path)
     parser.add_argument("--k", type=float, nargs="*", default=[], help="also LapIRN with these weights of Eq. 5")
     arguments = parser.parse_args()
-    base = read_config(arguments.config) if arguments.config else BASE
-    runs = {name: replace(base, network=replace(base.network, **switches)) for name, switches in VARIANTS.items()}
+    runs = {name: replace(BASE, network=network, loss=loss) for name, (network, loss) in VARIANTS.items()}
+    untrained = tuple(StageConfig(level, 1, 0, 0.0, 0.0) for level in (1, 2, 3))
+    runs["LapIRN + ... + five passes, untrained"] = replace(runs["+ five passes"], stages=untrained)
     for k in arguments.k:
-        runs[f"LapIRN, k = {k:g}"] = replace(runs["LapIRN"], loss=replace(base.loss, k=k))
+        runs[f"LapIRN, k = {k:g}"] = replace(runs["LapIRN"], loss=replace(BASE.loss, k=k))
 
     print("| network | Dice before | level 1 | level 2 | level 3 | correlation | folded, strict % | s a step |")
     print("|---|---|---|---|---|---|---|---|")

@@ -5,6 +5,7 @@ Also the tiny networks and pairs that the tests share.
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 WIDTH = 4
 
 
-def tiny_network(levels: int = 3, seed: int = 0, core_fraction: float = 0.5, **switches: bool) -> MMLN:
+def tiny_network(levels: int = 3, seed: int = 0, core_fraction: float = 0.5, **switches: Any) -> MMLN:
     """A network of width 4 with 2 blocks, whose last weights are big enough to move things by about a voxel."""
     torch.manual_seed(seed)
     network = MMLN(MMLNConfig(levels=levels, width=WIDTH, blocks=2, core_fraction=core_fraction, **switches))

@@ -135,7 +135,7 @@ def test_header_is_readable_json_with_all_that_matters(saved: Path) -> None:
     with safe_open(saved, framework="pt") as file:
         header = json.loads(file.metadata()["mmln"])
     assert header["format_version"] == 1
-    assert header["config"] == asdict(tiny_network().config)
+    assert header["config"] == json.loads(json.dumps(asdict(tiny_network().config)))
     assert header["card"] == asdict(CARD)
     assert len(header["sha256"]) == 64
 

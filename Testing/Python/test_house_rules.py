@@ -13,11 +13,11 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress", "quiet"},
+    {"errors", "progress", "quiet", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "result_folder", "tables", "velocity_file", "writing"},
+    {"file_checks", "io", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},

@@ -9,7 +9,7 @@ from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard
 from MMLNRegistrationLib.model.network import pyramid
-from MMLNRegistrationLib.pipeline.infer import halvings, network_velocity
+from MMLNRegistrationLib.pipeline.infer import brings_closer, halvings, network_velocity
 from MMLNRegistrationLib.spatial.warp import resize_displacement
 
 CARD = ModelCard("tiny", "a test", "nothing", "none", "none", "2026-01-01", grid_spacing_mm=2.0)
@@ -35,3 +35,14 @@ def test_halvings(model_mm: float, grid_mm: float, count: int) -> None:
 def test_grids_that_do_not_fit_are_refused(model_mm: float, grid_mm: float) -> None:
     with pytest.raises(InputError, match="model tiny works on a grid"):
         halvings(dataclasses.replace(CARD, grid_spacing_mm=model_mm), grid_mm)
+
+
+def test_brings_closer() -> None:
+    fixed, _ = blob_pair(32)
+    moving = torch.roll(fixed, 2, dims=4)  # M(x + 2) = F(x), in voxels of the images
+    velocity = torch.zeros(1, 3, 16, 16, 16)
+    assert not brings_closer(velocity, fixed, moving)
+    velocity[:, 2] = 0.9
+    assert brings_closer(velocity, fixed, moving)
+    assert not brings_closer(-velocity, fixed, moving)
+    assert not brings_closer(velocity, fixed, fixed)

@@ -12,7 +12,7 @@ from MMLNRegistrationLib.spatial.warp import warp
 
 
 def test_second_pass_registers_what_the_first_has_left() -> None:
-    network = tiny_network(levels=1, passes=2)
+    network = tiny_network(levels=1, passes=(2,))
     fixed, moving = blob_pair(16)
     level = network.levels[0]
     nothing = torch.zeros(1, 3, 16, 16, 16)
@@ -25,7 +25,7 @@ def test_second_pass_registers_what_the_first_has_left() -> None:
 
 
 def test_only_the_last_pass_carries_gradients() -> None:
-    network = tiny_network(levels=1, passes=3)
+    network = tiny_network(levels=1, passes=(3,))
     fixed, moving = blob_pair(16)
     with torch.no_grad():
         *_, run = network.run_levels(fixed, moving, last_passes=2)
@@ -40,12 +40,22 @@ def test_only_the_last_pass_carries_gradients() -> None:
 
 
 def test_all_levels_read_a_velocity_then() -> None:
-    config = MMLNConfig(passes=2)
+    config = MMLNConfig(passes=(2,))
     assert [config.reads_velocity(level) for level in (1, 2, 3)] == [True, True, True]
     assert [MMLNConfig().reads_velocity(level) for level in (1, 2, 3)] == [False, True, True]
 
 
-@pytest.mark.parametrize("passes", [0, -1, 1.5, True])
+def test_levels_not_named_register_once() -> None:
+    config = MMLNConfig(passes=(3, 2))
+    assert [config.passes_of(level) for level in (1, 2, 3)] == [3, 2, 1]
+    network, fewer = (tiny_network(levels=2, passes=passes) for passes in ((2, 2), (2,)))
+    fewer.load_state_dict(network.state_dict())
+    fixed, moving = blob_pair(16)
+    *_, run = network.run_levels(fixed, moving, last_passes=1)
+    torch.testing.assert_close(fewer(fixed, moving).velocity, run.output.velocity)
+
+
+@pytest.mark.parametrize("passes", [2, (0,), (-1,), (1.5,), (True,), [2]])
 def test_wrong_counts_are_refused(passes: object) -> None:
     with pytest.raises(InputError, match="passes"):
         MMLNConfig(passes=passes)  # type: ignore[arg-type]

@@ -135,7 +135,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
     partial = run / "checkpoints" / ".partial-killed"
     partial.mkdir()
     shutil.copy(run / "config.json", partial / "weights.safetensors")
-    for name in (".partial-killed.svg", ".best.safetensors.killed"):
+    for name in (".partial-killed.svg", ".partial-killed.safetensors"):
         shutil.copy(run / "config.json", run / name)
     with (run / "ledger.jsonl").open("a") as ledger:
         ledger.write('{"event": "step", "st')

@@ -96,3 +96,10 @@ def test_resize_cubic_keeps_corners_in_every_axis() -> None:
     assert larger.shape == (1, 3, 10, 9, 8)
     assert larger[0, :, -1, -1, -1].tolist() == pytest.approx([3, 4, 5])
     assert larger[0, :, 0, 0, 0].abs().max() == 0
+
+
+def test_mixed_precision_leaves_fields_alone() -> None:
+    field = 10 + torch.rand(1, 3, 8, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        smooth = gaussian_smooth(field, 1.0)
+    torch.testing.assert_close(smooth, gaussian_smooth(field, 1.0), rtol=0, atol=0)

@@ -13,6 +13,8 @@ import torch
 
 from .. import io, velocity_file
 from ..errors import InputError, is_out_of_memory
+from ..model.checkpoint import Checkpoint
+from ..model.registry import DEFAULT_MODEL, NO_MODEL
 from ..outputs import write_registration
 from ..pipeline.device import choose_device
 from ..pipeline.infer import halvings
@@ -42,7 +44,6 @@ from .turns import taking_turns
 Report = Callable[[Mapping[str, Any]], None]
 """Called with every line of a table that a request writes as it goes, see messages.EntryEvent."""
 
-NO_MODEL = "none"
 _LARGER_SPACING = 2.0
 _FULL_RESOLUTION = ((1, 1),)
 """RefineConfig.factors for a velocity that has all detail already."""
@@ -88,13 +89,16 @@ class Runner:
     def options(self, settings: Settings) -> Options:
         """The pipeline's options for these settings, masks aside. Raises InputError."""
         options = Options(
-            model=None if settings.model in (None, NO_MODEL) else self._models.get(settings.model),
+            model=self._model(settings.model or DEFAULT_MODEL),
             initial=_initial(settings.initial),
             brain=settings.brain,
             device=settings.device,
             refine=_refinement(settings),
         )
         return replace(options, prepare=replace(options.prepare, spacing_mm=settings.spacing_mm))
+
+    def _model(self, name_or_file: str) -> Checkpoint | None:
+        return None if name_or_file == NO_MODEL else self._models.get(name_or_file)
 
     def _register(self, request: Register, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)

@@ -137,7 +137,7 @@ def run_core(network: MMLN, run: LevelRun) -> CoreRun:
         None if velocity is None else _crop(velocity, box),
         None if features is None else _crop(features, half_box),
     )
-    core_velocity: Tensor = network.levels[-1](inputs).velocity
+    core_velocity = network.smoothed(network.levels[-1](inputs).velocity)
     start = core_velocity.new_tensor([part.start for part in box]).view(1, 3, 1, 1, 1)
     coordinates = identity_grid(core_velocity.shape[2:], core_velocity.device) + start + integrate(core_velocity)
     return CoreRun(_crop(run.fixed, box), sample(run.moving, coordinates), core_velocity)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
+from ..writing import write_whole
 from .network import MMLN, MMLNConfig
 
 FORMAT_VERSION = 1
@@ -69,7 +68,7 @@ def save_checkpoint(path: Path, network: MMLN, card: ModelCard, *, half_precisio
     }
     content = save(tensors, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
     try:
-        _write_atomically(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(f"The model cannot be written to {path}: {error.strerror}.") from error
 
@@ -141,18 +140,4 @@ def _from_json(kind: type[Any], header: Mapping[str, Any], key: str, path: Path)
     names = {field.name for field in fields(kind)}
     if not isinstance(values, dict) or set(values) != names:
         raise InputError(f"The header of the model {path} lacks fields of its {key}, or has unknown ones.")
-    return kind(**values)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """A temporary neighbour takes the name of the target only when it is complete."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

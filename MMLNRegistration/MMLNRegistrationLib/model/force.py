@@ -13,6 +13,8 @@ from ..spatial.separable import gaussian_smooth
 from .local_correlation import LocalCorrelation
 
 SIGMA_VOXELS = 1.0
+FLOOR = 1e-3
+"""Share of the largest component of an image's force that counts as half a step: below lies the background."""
 
 
 def central_gradient(image: Tensor) -> Tensor:
@@ -25,19 +27,27 @@ def central_gradient(image: Tensor) -> Tensor:
     return gradient.mul_(0.5)
 
 
-@torch.no_grad()
-def correlation_force(fixed: Tensor, moving: Tensor) -> Tensor:
-    """(B, 3, K, J, I) smoothed force of local correlation on moving, of mean square length 1 in each image.
+class CorrelationForce:
+    """Where each voxel of images would move to agree better with one fixed image, (B, 1, K, J, I)."""
 
-    fixed, moving: (B, 1, K, J, I). As d agreement / d M(x) * grad M(x) of the refinement; zero between equal images.
-    It carries no gradient to what moved the image.
-    """
-    forces = []
-    for one_fixed, one_moving in zip(fixed.float().split(1), moving.float().split(1), strict=True):
-        _, derivative = LocalCorrelation(one_fixed).agreement_and_gradient(one_moving)
-        force = gaussian_smooth(central_gradient(one_moving) * derivative, SIGMA_VOXELS)
-        length = force.square().sum(dim=1).mean().sqrt()
-        # Between equal images nothing but rounding is left, far below what any contrast gives.
-        least = 1e-6 / force[0, 0].numel()
-        forces.append(force / length if length > least else torch.zeros_like(force))
-    return torch.cat(forces)
+    def __init__(self, fixed: Tensor) -> None:
+        self._correlations = [LocalCorrelation(image) for image in fixed.detach().float().split(1)]
+
+    @torch.no_grad()
+    def __call__(self, moving: Tensor) -> Tensor:
+        """(B, 3, K, J, I), each component in [-1, 1]: nearly the sign of the smoothed force of local correlation.
+
+        moving: (B, 1, K, J, I). The force is d agreement / d M(x) * grad M(x), as in the refinement, and is scaled as
+        Adam's first step scales it there: each component by its own size, which at edges is a thousand times that
+        within tissue. Zero between equal images. It carries no gradient to what moved the image.
+        """
+        directions = []
+        for correlation, image in zip(self._correlations, moving.float().split(1), strict=True):
+            _, derivative = correlation.agreement_and_gradient(image)
+            force = gaussian_smooth(central_gradient(image) * derivative, SIGMA_VOXELS)
+            size = force.abs()
+            largest = float(size.max())
+            # Between equal images nothing but rounding is left, far below what any contrast gives.
+            seen = largest > 1e-5 / image.numel()
+            directions.append(force / (size + FLOOR * largest) if seen else torch.zeros_like(force))
+        return torch.cat(directions)

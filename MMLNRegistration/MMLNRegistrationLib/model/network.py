@@ -8,6 +8,7 @@ switched off, what is left is LapIRN (Mok and Chung, 2020).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..spatial.separable import gaussian_smooth
 from ..spatial.velocity import integrate
 from ..spatial.warp import resize, resize_displacement, warp
-from .force import correlation_force
+from .force import CorrelationForce
 from .level import Level, LevelInput, LevelOutput
 
 
@@ -34,8 +36,13 @@ class MMLNConfig:
         less than 20 mm, so the bound is never reached, and the coarse level does the large part.
     reads_force: each level also reads the force of local correlation between its images (force.py). Not in the
         paper; without it a level reads 2 and 5 channels as there, and learns many times slower.
-    passes: how often each level registers, every time what its passes before have left. More than one is not in the
-        paper; then level 1 reads a velocity too, zero at first. In training only the last pass carries gradients.
+    force_step_voxels: before each pass the velocity moves along the force, each component by up to so much divided by
+        the root of the pass's number; the subnet corrects that step of an optimiser. 0 is the paper's: no step.
+    force_momentum: share of the step's direction in the pass before that is added to it.
+    velocity_sigma_voxels: of a Gaussian that smooths what each pass gives; 0 is the paper's: none.
+    passes: how often each level registers, coarsest first, every time what its passes before have left; levels without
+        a value register once. More than once is not in the paper; if level 1 does, it reads a velocity too,
+        zero at first. In training only the last pass carries gradients.
     feature_feedback: a level's final feature map is added to the next level's features (section 3.4).
     branch_2d, branch_core: the training strategies of sections 3.2 and 3.3; they change no weight of the network
         that registers, only what trains it.
@@ -48,7 +55,10 @@ class MMLNConfig:
     blocks: int = 5
     range_voxels: float = 8.0
     reads_force: bool = False
-    passes: int = 1
+    force_step_voxels: float = 0.0
+    force_momentum: float = 0.0
+    velocity_sigma_voxels: float = 0.0
+    passes: tuple[int, ...] = ()
     feature_feedback: bool = True
     branch_2d: bool = True
     branch_core: bool = True
@@ -56,15 +66,25 @@ class MMLNConfig:
     core_fraction: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, lowest in (("levels", 1), ("width", 1), ("blocks", 1), ("passes", 1)):
+        for name in ("levels", "width", "blocks"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise InputError(f"The network's {name} must be a whole number from {lowest} on, not {value!r}.")
+            if not _counts(value):
+                raise InputError(f"The network's {name} must be a whole number from 1 on, not {value!r}.")
+        if not isinstance(self.passes, tuple) or not all(map(_counts, self.passes)):
+            raise InputError(f"The network's passes must be whole numbers from 1 on, not {self.passes!r}.")
         for name in ("reads_force", "feature_feedback", "branch_2d", "branch_core", "shared_2d"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"The network's {name} must be true or false, not {getattr(self, name)!r}.")
         if not isinstance(self.range_voxels, int | float) or not 0 < self.range_voxels < float("inf"):
             raise InputError(f"The network's range_voxels must be a positive number, not {self.range_voxels!r}.")
+        for name in ("force_step_voxels", "velocity_sigma_voxels"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise InputError(f"The network's {name} must be a number from 0 on, not {value!r}.")
+        if not isinstance(self.force_momentum, int | float) or not 0 <= self.force_momentum < 1:
+            raise InputError(f"The network's force_momentum must lie from 0 to below 1, not {self.force_momentum!r}.")
+        if self.force_step_voxels and not self.reads_force:
+            raise InputError("The network's force_step_voxels needs reads_force.")
         if not isinstance(self.core_fraction, int | float) or not 0 < self.core_fraction <= 1:
             raise InputError(f"The network's core_fraction must lie above 0 and up to 1, not {self.core_fraction!r}.")
 
@@ -75,7 +95,15 @@ class MMLNConfig:
 
     def reads_velocity(self, level: int) -> bool:
         """Whether a level, 1 the coarsest, reads a velocity beside its images."""
-        return level > 1 or self.passes > 1
+        return level > 1 or self.passes_of(1) > 1 or self.force_step_voxels > 0
+
+    def passes_of(self, level: int) -> int:
+        """How often a level, 1 the coarsest, registers."""
+        return self.passes[level - 1] if level <= len(self.passes) else 1
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class LevelRun(NamedTuple):
@@ -137,37 +165,56 @@ class MMLN(nn.Module):
         """
         count = self.config.levels if up_to_level is None else up_to_level
         self._check(fixed, moving, count)
-        return self._run_levels(pyramid(fixed, count), pyramid(moving, count), last_passes or self.config.passes)
+        passes = [self.config.passes_of(level) for level in range(1, count + 1)]
+        if last_passes is not None:
+            passes[-1] = last_passes
+        return self._run_levels(pyramid(fixed, count), pyramid(moving, count), passes)
 
-    def _run_levels(self, fixed: list[Tensor], moving: list[Tensor], last_passes: int) -> Iterator[LevelRun]:
+    def _run_levels(self, fixed: list[Tensor], moving: list[Tensor], passes: list[int]) -> Iterator[LevelRun]:
         before: LevelOutput | None = None
-        for index, (fixed_i, moving_i) in enumerate(zip(fixed, moving, strict=True)):
-            shape = tuple(fixed_i.shape[2:])
-            features = before.features if before is not None and self.config.feature_feedback else None
-            velocity: Tensor | None = None
-            if before is not None:
-                velocity = resize_displacement(before.velocity, shape)
-            elif self.config.reads_velocity(1):
-                velocity = fixed_i.new_zeros(fixed_i.shape[0], 3, *shape)
-            passes = last_passes if index == len(fixed) - 1 else self.config.passes
-            for number in range(1, passes + 1):
-                with torch.set_grad_enabled(torch.is_grad_enabled() and number == passes):
-                    displacement: Tensor | None = None
-                    if number > 1 and velocity is not None:
-                        displacement = integrate(velocity)
-                    elif before is not None:
-                        # Integrated where it was found, eight times cheaper than after the upsampling.
-                        displacement = resize_displacement(integrate(before.velocity), shape)
-                    warped = moving_i if displacement is None else warp(moving_i, displacement)
-                    inputs = LevelInput(self._images(fixed_i, warped), velocity, features)
-                    output: LevelOutput = self.levels[index](inputs)
-                    velocity = output.velocity
-            yield LevelRun(fixed_i, moving_i, inputs, output)
-            before = output
+        for index, images in enumerate(zip(fixed, moving, strict=True)):
+            run = self._run_level(index, *images, before, passes[index])
+            yield run
+            before = run.output
 
-    def _images(self, fixed: Tensor, warped: Tensor) -> Tensor:
-        force = [correlation_force(fixed, warped)] if self.config.reads_force else []
-        return torch.cat([fixed, warped, *force], dim=1)
+    def _run_level(
+        self, index: int, fixed: Tensor, moving: Tensor, before: LevelOutput | None, passes: int
+    ) -> LevelRun:
+        """The level of an index from 0, for images on its grid, from what the level below gave."""
+        config, shape = self.config, tuple(fixed.shape[2:])
+        features = before.features if before is not None and config.feature_feedback else None
+        velocity: Tensor | None = None
+        if before is not None:
+            velocity = resize_displacement(before.velocity, shape)
+        elif config.reads_velocity(1):
+            velocity = fixed.new_zeros(fixed.shape[0], 3, *shape)
+        force = CorrelationForce(fixed) if config.reads_force else None
+        direction: Tensor | float = 0.0
+        for number in range(1, passes + 1):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number == passes):
+                displacement: Tensor | None = None
+                if number > 1 and velocity is not None:
+                    displacement = integrate(velocity)
+                elif before is not None:
+                    # Integrated where it was found, eight times cheaper than after the upsampling.
+                    displacement = resize_displacement(integrate(before.velocity), shape)
+                warped = moving if displacement is None else warp(moving, displacement)
+                images = [fixed, warped]
+                if force is not None:
+                    images.append(force(warped))
+                    if velocity is not None:
+                        direction = images[-1] + config.force_momentum * direction
+                        velocity = velocity + config.force_step_voxels / math.sqrt(number) * direction
+                inputs = LevelInput(torch.cat(images, dim=1), velocity, features)
+                output: LevelOutput = self.levels[index](inputs)
+                output = output._replace(velocity=self.smoothed(output.velocity))
+                velocity = output.velocity
+        return LevelRun(fixed, moving, inputs, output)
+
+    def smoothed(self, velocity: Tensor) -> Tensor:
+        """A subnet's velocity as it leaves a pass."""
+        sigma_voxels = self.config.velocity_sigma_voxels
+        return gaussian_smooth(velocity, sigma_voxels) if sigma_voxels else velocity
 
     def _check(self, fixed: Tensor, moving: Tensor, up_to_level: int) -> None:
         stride, levels = 2**up_to_level, self.config.levels

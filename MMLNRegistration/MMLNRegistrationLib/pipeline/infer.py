@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..model.checkpoint import Checkpoint, ModelCard
+from ..model.local_correlation import LocalCorrelation
 from ..model.network import pyramid
-from ..spatial.warp import resize_displacement
+from ..spatial.velocity import integrate
+from ..spatial.warp import resize_displacement, warp
 
 
 def halvings(card: ModelCard, spacing_mm: float) -> int:
@@ -39,3 +41,15 @@ def network_velocity(
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     velocity = network(pyramid(fixed, times)[0], pyramid(moving, times)[0]).velocity
     return resize_displacement(velocity, shape_kji)
+
+
+def brings_closer(velocity: Tensor, fixed: Tensor, moving: Tensor) -> bool:
+    """Whether the moving image, carried by a velocity (1, 3, k, j, i), agrees better with the fixed one than as it is.
+
+    fixed, moving: (1, 1, K, J, I) on the network grid. Agreement is that of local correlation, what refinement raises.
+    """
+    correlation = LocalCorrelation(fixed)
+    displacement = resize_displacement(integrate(velocity), tuple(fixed.shape[2:]))
+    before, _ = correlation.agreement_and_gradient(moving)
+    after, _ = correlation.agreement_and_gradient(warp(moving, displacement))
+    return bool(after > before)

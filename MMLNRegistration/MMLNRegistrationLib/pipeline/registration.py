@@ -21,7 +21,7 @@ from ..spatial.warp import warp
 from .device import choose_device, device_label, peak_memory_bytes, reset_peak_memory
 from .field import warp_volume
 from .foreground import LEAST_VOXELS, Foreground, foreground
-from .infer import halvings, network_velocity
+from .infer import brings_closer, halvings, network_velocity
 from .initial import Initial, register_linear
 from .prepare import PrepareConfig, network_geometry, normalised, on_network_grid, velocity_shape
 from .refine import RefineConfig, refine
@@ -92,7 +92,7 @@ def register(
         _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
-        velocity = _network_velocity(options, fixed_net, moving_net)
+        velocity, network_notes = _network_velocity(options, fixed_net, moving_net)
 
     with clock.step("refine"):
         velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
@@ -133,7 +133,7 @@ def register(
         peak_memory_bytes=max(clock.peak_memory_bytes.values(), default=None),
         peak_memory_bytes_by_step=clock.peak_memory_bytes,
         settings=_settings(options),
-        notes=initial.notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
+        notes=initial.notes + network_notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
 
 
@@ -199,18 +199,23 @@ def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -
     return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
-def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> Tensor:
-    """The network's velocity on the velocity grid, in its voxels; zero without a model, and on the border.
+def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """The network's velocity on the velocity grid, in its voxels, fading to zero at the border, and notes on it.
 
-    Outside its grid the map is the linear one: without the fading it would jump there.
+    Outside its grid the map is the linear one: without the fading it would jump there. Zero without a model, and
+    where the network would draw the images apart, as it might where they agree already or are no brains.
     """
     if options.start is not None:
-        return torch.from_numpy(options.start.velocity_voxels)[None].to(fixed.device)
+        return torch.from_numpy(options.start.velocity_voxels)[None].to(fixed.device), ()
     shape = velocity_shape(tuple(fixed.shape[2:]), options.refine.velocity_factor)
+    nothing = torch.zeros(1, 3, *shape, device=fixed.device)
     if options.model is None:
-        return torch.zeros(1, 3, *shape, device=fixed.device)
+        return nothing, ()
     velocity = network_velocity(options.model, fixed, moving, options.prepare.spacing_mm, shape)
-    return velocity * border_taper(shape, options.refine.taper_voxels, fixed.device)
+    velocity = velocity * border_taper(shape, options.refine.taper_voxels, fixed.device)
+    if brings_closer(velocity, fixed, moving):
+        return velocity, ()
+    return nothing, ("The network brought the images no closer than the initial alignment: its field was left out.",)
 
 
 def _model_name(options: Options) -> str:

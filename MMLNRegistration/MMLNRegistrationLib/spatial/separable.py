@@ -16,9 +16,12 @@ def apply_along_axes(field: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """field (B, C, K, J, I) with matrices[0] (new, K) applied along k, matrices[1] along j, matrices[2] along i."""
     batch, channels, k, j, i = field.shape
     k_matrix, j_matrix, i_matrix = matrices
-    field = k_matrix @ field.reshape(batch * channels, k, j * i)
-    field = j_matrix @ field.reshape(-1, j, i)
-    field = field @ i_matrix.T
+    # Mixed precision is meant for feature maps: it would also take these products in half precision, and a
+    # velocity of ten voxels would be known to a twentieth of one.
+    with torch.autocast(field.device.type, enabled=False):
+        field = k_matrix @ field.reshape(batch * channels, k, j * i)
+        field = j_matrix @ field.reshape(-1, j, i)
+        field = field @ i_matrix.T
     return field.reshape(batch, channels, k_matrix.shape[0], j_matrix.shape[0], i_matrix.shape[0])
 
 

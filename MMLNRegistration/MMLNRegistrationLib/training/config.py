@@ -126,15 +126,22 @@ def paper_preset() -> TrainConfig:
 
 
 def fast_preset() -> TrainConfig:
-    """Ours: local correlation, larger falling rates, random poses, levels that start from the one below."""
+    """Ours: local correlation, steps along its force, several passes, larger falling rates, random poses."""
     return TrainConfig(
         stages=(
             StageConfig(1, 1500, 0, 1e-3, 1e-5),
             StageConfig(2, 3000, 100, 1e-3, 1e-5),
             StageConfig(3, 6000, 100, 1e-3, 1e-5),
         ),
-        network=MMLNConfig(width=16, reads_force=True, passes=3),
-        loss=LossConfig(similarity="local_correlation", k=0.2, dice_weight=1.0),
+        network=MMLNConfig(
+            width=16,
+            reads_force=True,
+            force_step_voxels=0.6,
+            force_momentum=0.3,
+            velocity_sigma_voxels=1.0,
+            passes=(5, 5, 2),
+        ),
+        loss=LossConfig(similarity="local_correlation", k=0.05, dice_weight=1.0),
         mixed_precision=True,
     )
 

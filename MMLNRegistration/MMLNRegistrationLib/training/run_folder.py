@@ -124,8 +124,7 @@ class RunFolder:
     def remove_leftovers(self) -> None:
         """Let go of what a killed process had not finished to write."""
         partial = f"{PARTIAL_PREFIX}*"
-        unfinished_best = self.path.glob(f".{self.best.name}.*")  # by model.checkpoint's own rule
-        for leftover in (*self.path.glob(partial), *self.checkpoints.glob(partial), *unfinished_best):
+        for leftover in (*self.path.glob(partial), *self.checkpoints.glob(partial)):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

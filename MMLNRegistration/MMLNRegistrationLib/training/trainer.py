@@ -138,7 +138,8 @@ class Trainer:
                 None if structures is None else Structures(*(maps.to(self.device) for maps in structures)),
                 None if batch.velocity is None else batch.velocity.to(self.device),
                 compare_images=batch.compare_images,
-                passes=1 + self.state.step % self.config.network.passes,  # each has to learn what it is given to do
+                # Each pass has to learn what it is given to do.
+                passes=1 + self.state.step % self.config.network.passes_of(stage.level),
             )
         if not math.isfinite(float(loss.total.detach())):
             raise self._diverged("The loss")
