@@ -61,6 +61,10 @@ def _command(parsed: argparse.Namespace) -> Callable[[argparse.Namespace], None]
         from . import server_commands
 
         return getattr(server_commands, parsed.command)
+    if parsed.command == "batch":
+        from . import batch_commands
+
+        return batch_commands.batch
     from . import commands
 
     return getattr(commands, parsed.command)
@@ -170,6 +174,8 @@ def _parser() -> argparse.ArgumentParser:
         help="table label,structure,counts_for_fine_dice; default: every label",
     )
 
+    _add_batch(commands.add_parser("batch", help="register the pairs of a table, here or on a Dask cluster"))
+
     demo = commands.add_parser("demo", help="register a made-up pair whose true field is known")
     _add_output_folder(demo, default=Path("mmln-demo"))
     _add_registration_options(demo)
@@ -215,6 +221,16 @@ def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = N
         "--output", type=Path, required=default is None, default=default, metavar="DIR", help="for the results"
     )
     parser.add_argument("--overwrite", action="store_true", help="write into DIR even if it is not empty")
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cases", type=Path, metavar="CASES.csv", help="columns fixed,moving and more, see docs/batch.md")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for results.csv and a folder a pair")
+    road = parser.add_mutually_exclusive_group()
+    road.add_argument("--workers", type=_positive, metavar="N", help="processes on this machine (default: 1 a device)")
+    road.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster that shares the file system")
+    parser.add_argument("--resume", action="store_true", help="do what is missing or failed in DIR")
+    _add_registration_options(parser)
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

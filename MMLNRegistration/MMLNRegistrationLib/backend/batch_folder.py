@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,18 +34,26 @@ def batch_folder(folder: Path, settings: Settings, resume: bool) -> Iterator[Non
         raise InputError(f"{folder} is not empty; choose another folder, or add --resume to go on with a batch.")
     if resume and folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).is_file():
         raise InputError(f"{folder} holds no batch; choose another folder.")
-    try:
+    lock = FileLock(folder / _LOCK)
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
         if not lock.try_acquire():
             raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.")
-        try:
+    try:
+        with _writing(folder):
             _keep_settings(folder / SETTINGS_FILE, settings)
             remove_partial(folder)
-            yield
-        finally:
+        yield
+    finally:
+        with suppress(OSError):
             remove_partial(folder)
-            lock.remove()
+        lock.remove()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror}); check its rights and the space left, or choose another."

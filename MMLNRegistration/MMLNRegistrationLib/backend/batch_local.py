@@ -40,10 +40,11 @@ def processor_cores() -> int:
 
 def run_local(
     pairs: Sequence[BatchPair],
-    devices: Sequence[str],
-    workers: int | None,
     on_end: OnEnd,
     on_step: OnStep,
+    *,
+    devices: Sequence[str],
+    workers: int | None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Register pairs, and call on_end for each as it ends. workers: processes, one per device by default.

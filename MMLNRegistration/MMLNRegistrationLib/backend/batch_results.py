@@ -101,13 +101,19 @@ class ResultsTable:
         return row is not None and row["status"] == DONE and finished_report(pair.request.output) is not None
 
     def put(self, row: Row) -> None:
-        """Write a pair's row in place of an earlier one. Raises OSError when the file cannot be written."""
+        """Write a pair's row in place of an earlier one. Raises InputError when the file cannot be written."""
         self._rows[row["name"]] = row
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows[name] for name in self._order if name in self._rows)
-        write_whole(self._path, text.getvalue().encode("utf-8"))
+        try:
+            write_whole(self._path, text.getvalue().encode("utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{self._path} cannot be written ({error.strerror}); check its rights and the space left, and go on "
+                "with --resume."
+            ) from error
 
 
 def _text(value: object) -> str:
