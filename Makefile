@@ -65,7 +65,7 @@ $(DEMO_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 $(TEST_READY): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); the first time this takes some minutes."
-	$(INSTALL) --editable '.[slicer,brain,demo,server,dev]'
+	$(INSTALL) --editable '.[slicer,brain,demo,dask,server,dev]'
 	@touch $@
 
 .PHONY: help demo test lint format clean

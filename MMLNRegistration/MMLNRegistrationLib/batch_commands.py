@@ -35,7 +35,9 @@ def batch(arguments: argparse.Namespace) -> None:
                 run(left, lines.ended, lines.step)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped; go on with --resume. Results so far: {arguments.output}.") from None
-    print(f"{len(pairs) - len(lines.failed)} of {len(pairs)} pairs done; all figures: {results_table(arguments.output)}")
+    print(
+        f"{len(pairs) - len(lines.failed)} of {len(pairs)} pairs done; all figures: {results_table(arguments.output)}"
+    )
     if lines.failed:
         print("Failed:")
         for row in lines.failed:

@@ -224,7 +224,9 @@ def _add_output_folder(parser: argparse.ArgumentParser, default: Path | None = N
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cases", type=Path, metavar="CASES.csv", help="columns fixed,moving and more, see docs/batch.md")
+    parser.add_argument(
+        "cases", type=Path, metavar="CASES.csv", help="columns fixed,moving and more, see docs/batch.md"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for results.csv and a folder a pair")
     road = parser.add_mutually_exclusive_group()
     road.add_argument("--workers", type=_positive, metavar="N", help="processes on this machine (default: 1 a device)")

@@ -30,6 +30,7 @@ _OPTIONAL_PACKAGES = {
     "deepbet": ("deepbet", "--brain auto"),
     "nilearn": ("nilearn", "mmln demo"),
     "fastapi": ("fastapi", "mmln serve"),
+    "distributed": ("distributed", "mmln batch --dask"),
 }
 
 

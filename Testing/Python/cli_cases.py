@@ -18,7 +18,7 @@ from MMLNRegistrationLib.cli import main
 SIZE, SPACING_MM = 26, 2.0
 """Voxels along each axis of the usual volume, and between them: a world of 52 mm."""
 
-_STEPS = ("read", "prepare", "initial", "network", "refine", "remove folding", "outputs", "write")
+_STEPS = ("read", "prepare", "initial", "network", "refine", "remove folding", "outputs", "write", "pairs")
 
 BEND_MM = 1.6
 """How the usual moving brain differs from the fixed one."""

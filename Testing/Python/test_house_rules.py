@@ -21,7 +21,7 @@ LAYERS = (
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"command_requests", "commands", "console", "doctor", "server_commands"},
+    {"batch_commands", "command_requests", "commands", "console", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )

@@ -27,7 +27,7 @@ _SECONDS_TO_CANCEL = 5.0
 
 
 def batch_devices(device: str) -> list[str]:
-    """The devices to share the work out to: for auto every GPU, or the processor. Raises InputError as choose_device."""
+    """The devices to share the work out to: auto means every GPU, or the processor. Raises InputError."""
     if device == "auto" and torch.cuda.is_available():
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [device if choose_device(device).type == "cuda" else "cpu"]

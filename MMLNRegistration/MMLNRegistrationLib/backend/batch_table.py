@@ -47,9 +47,7 @@ def read_pairs(table: Path, output: Path, settings: Settings) -> list[BatchPair]
     ]
 
 
-def _pair(
-    row: dict[str, str], name: str, table: Path, number: int, output: Path, settings: Settings
-) -> BatchPair:
+def _pair(row: dict[str, str], name: str, table: Path, number: int, output: Path, settings: Settings) -> BatchPair:
     where = f"{table.name}, line {number}"
     if not all(row[column] for column in COLUMNS):
         raise InputError(f"{where}: a field is empty; name the fixed and the moving volume.")
