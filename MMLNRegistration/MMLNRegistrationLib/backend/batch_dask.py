@@ -94,7 +94,7 @@ def run_dask(pairs: Sequence[BatchPair], on_end: OnEnd, on_step: OnStep, *, addr
             while waiting and len(running) < workers:
                 pair = waiting.popleft()
                 running[client.submit(_register, pair, pure=False)] = pair
-            _pause(list(running))
+            _pause(client, list(running))
             for future in [future for future in running if future.done()]:
                 pair = running.pop(future)
                 on_end(pair, _end_of(future, pair, address))
@@ -121,12 +121,12 @@ def _connect(address: str) -> Any:
         ) from error
 
 
-def _pause(futures: list[Future]) -> None:
+def _pause(client: Any, futures: list[Future]) -> None:
     """Until one is done, or it is time to look for new workers."""
     if not futures:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         return
-    with suppress(TimeoutError):
+    with client.as_current(), suppress(TimeoutError):
         wait(futures, timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
 
 
