@@ -61,7 +61,8 @@ def test_pairs_a_failure_and_the_same_field(run, pair, tmp_path, cluster):
 
 
 @posix
-def test_a_pair_whose_workers_die_fails_and_an_interrupt_stops_the_tasks(pair, tmp_path, cluster):
+@pytest.mark.slow
+def test_a_dead_workers_pair_is_tried_again_and_an_interrupt_stops_the_tasks(pair, tmp_path, cluster):
     out = tmp_path / "out"
     address = cluster.scheduler_address
     process = start(cases(tmp_path, pair, "first", "second"), out, "--dask", address, *ENDLESS)
@@ -93,6 +94,7 @@ if __name__ == "__main__":
 
 
 @posix
+@pytest.mark.slow
 def test_a_pair_that_kills_its_workers_again_and_again_is_reported(run, pair, tmp_path):
     """The workers find a runner of ours that ends its process, as a lack of memory would."""
     (tmp_path / "cluster.py").write_text(DEADLY)
