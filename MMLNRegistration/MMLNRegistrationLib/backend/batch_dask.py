@@ -98,6 +98,8 @@ def run_dask(pairs: Sequence[BatchPair], on_end: OnEnd, on_step: OnStep, *, addr
             for future in [future for future in running if future.done()]:
                 pair = running.pop(future)
                 on_end(pair, _end_of(future, pair, address))
+    except BrokenPipeError:  # who reads our lines has gone, not the scheduler
+        raise
     except OSError as error:
         raise RegistrationError(_gone(address)) from error
     finally:
@@ -109,7 +111,9 @@ def run_dask(pairs: Sequence[BatchPair], on_end: OnEnd, on_step: OnStep, *, addr
 def _register(pair: BatchPair) -> PairEnd:
     """The task, in a thread of a Dask worker."""
     worker = get_worker()
-    return worker.plugins[_PLUGIN].register(pair, worker.get_current_task())
+    plugin = worker.plugins[_PLUGIN]
+    assert isinstance(plugin, OneAtATime)
+    return plugin.register(pair, worker.get_current_task())
 
 
 def _connect(address: str) -> Any:
