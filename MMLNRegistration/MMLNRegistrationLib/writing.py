@@ -26,6 +26,16 @@ REGISTRATION_FILES = (
 )
 """What a registration delivers, by name; which of them depends on what was given and installed."""
 
+TRAINING_FILES = (
+    "best.safetensors",
+    "ledger.jsonl",
+    "curves.svg",
+    "config.json",
+    "split.json",
+    "environment.json",
+)
+"""What a training delivers, by name. The best network is missing before the first validation."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""

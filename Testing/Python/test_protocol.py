@@ -28,7 +28,6 @@ from MMLNRegistrationLib.backend.messages import (
     ResultEvent,
     Shutdown,
     Train,
-    with_absolute_paths,
 )
 from MMLNRegistrationLib.backend.protocol import (
     LARGEST_LINE_BYTES,
@@ -39,6 +38,7 @@ from MMLNRegistrationLib.backend.protocol import (
     parse_request,
     read_lines,
 )
+from MMLNRegistrationLib.backend.request_files import with_absolute_paths
 from MMLNRegistrationLib.errors import InputError
 
 PLACE = Path("out")

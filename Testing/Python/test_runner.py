@@ -25,7 +25,7 @@ from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from MMLNRegistrationLib.pipeline.registration import Options
 from MMLNRegistrationLib.pipeline.registration import register as register_volumes
 from MMLNRegistrationLib.progress import Cancelled
-from MMLNRegistrationLib.quality.evaluate import COLUMNS
+from MMLNRegistrationLib.quality.cases import COLUMNS
 
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 

@@ -7,28 +7,32 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..progress import Cancelled
 from ..result_folder import output_folder, require_free_folder
 from ..writing import PARTIAL_PREFIX
+from .job_requests import EVENTS_OF_AN_ATTEMPT, JOBS, JobRequest
 from .jobs import JobError
-from .messages import LINEAR_STARTS, ErrorEvent, Outcome, ProgressEvent, Refine, ResultEvent, Search, Settings, Work
+from .messages import EntryEvent, ErrorEvent, Evaluate, Info, Outcome, ProgressEvent, ResultEvent, Work
+from .parcel import Names, Parcel, packed
 from .protocol import ProtocolError, encode_request, parse_event
+from .request_files import Place, place_text, put
 from .server_connection import ConnectionTrouble, OnShare, Refused, ServerConnection
 
 Tell = Callable[[str, float], None]
 """Called with each progress."""
 
+Enter = Callable[[Mapping[str, Any]], None]
+"""Called with each entry, see messages.EntryEvent."""
+
 _Answer = TypeVar("_Answer")
 
-_VELOCITY_NAME = "velocity.safetensors"
 _SECONDS_BETWEEN_TRIES = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _TRIES_OF_UPLOADS = 3
@@ -41,10 +45,11 @@ class Errand:
     """A request on its way to a server and back. What is safe to do again is tried again when the connection breaks."""
 
     def __init__(
-        self, key: str, request: Work, connection: ServerConnection, tell: Tell, patience_seconds: float
+        self, key: str, request: Work, connection: ServerConnection, tell: Tell, enter: Enter, patience_seconds: float
     ) -> None:
         """key: of the job on the server. patience_seconds: without any answer of the server."""
-        self._key, self._request, self._connection, self._tell = key, request, connection, tell
+        self._key, self._request, self._connection = key, request, connection
+        self._tell, self._enter = tell, enter
         self._patience_seconds = patience_seconds
         self._unwanted = threading.Event()
         self._is_asked = False
@@ -92,38 +97,40 @@ class Errand:
             ) from error
 
     def _run(self) -> Outcome:
-        output = self._request.output if isinstance(self._request, Search) else None
+        output = None if isinstance(self._request, Info) else self._request.output
         overwrite = bool(getattr(self._request, "overwrite", False))
         if output is not None:
             require_free_folder(output, overwrite)
-        files = _files_of(self._request)
+        parcel = packed(self._request)
+        files = parcel.files
         for file in files.values():
             _require_file(file)
         self._tell("connect", 0.0)
         limits = self._patiently(partial(self._connection.ask, "GET", "/v1/status")).get("limits", {})
-        for file in files.values():
-            _require_sendable(file, limits)
-        self._ask_for_it(files, limits.get("suffixes", []))
-        event = self._follow()
+        _require_sendable(set(files.values()), limits)
+        suffixes = limits.get("suffixes", [])
+        names = parcel.names(lambda file: _suffix(file, suffixes))
+        self._ask_for_it(parcel, suffixes)
+        event = self._follow(names)
         if isinstance(event, ErrorEvent):
             with suppress(ConnectionTrouble, Refused):
                 self._connection.ask("DELETE", f"/v1/jobs/{self._key}")
-            raise JobError(event.cause, event.sentence, event.offers)
+            raise JobError(event.cause, names.back(event.sentence), event.offers)
         outcome = Outcome({}, event.report)
         if output is not None:
             with output_folder(output, overwrite, f"{PARTIAL_PREFIX}{self._key}") as folder:
                 self._fetch(sorted(event.files), folder)
+                parcel.finish(folder, names)
             outcome = Outcome({name: output / name for name in event.files}, event.report)
         with suppress(ConnectionTrouble, Refused):  # the server removes it by itself some time
             self._connection.ask("DELETE", f"/v1/jobs/{self._key}")
         return outcome
 
-    def _ask_for_it(self, files: dict[str, Path], suffixes: list[str]) -> None:
+    def _ask_for_it(self, parcel: Parcel, suffixes: list[str]) -> None:
         """Send the volumes and the request; again when the server was started anew in between."""
         for number in range(_TRIES_OF_UPLOADS):
-            message = _message(self._request)
-            for field_name, file in files.items():
-                message[field_name] = self._send(field_name, file, suffixes)
+            message = _message(parcel.request)
+            self._send_files(message, parcel.files, suffixes)
             self._is_asked = True
             try:
                 self._patiently(partial(self._connection.ask, "PUT", f"/v1/jobs/{self._key}", message))
@@ -133,19 +140,34 @@ class Errand:
                 if error.status != 404 or number == _TRIES_OF_UPLOADS - 1:
                     raise
 
-    def _send(self, field_name: str, file: Path, suffixes: list[str]) -> str:
+    def _send_files(self, message: dict[str, Any], files: Mapping[Place, Path], suffixes: list[str]) -> None:
+        """Upload all files, of a list's each one once however often it is named, and put their keys in the message."""
+        listed = {file for place, file in files.items() if len(place) > 1}
+        keys: dict[Path, str] = {}
+        for place, file in files.items():
+            if len(place) == 1:
+                share = self._share(f"upload: {place_text(place)}")
+                put(message, place, self._send(file, suffixes, share))
+                continue
+            if file not in keys:
+                number = len(keys)
+                share = self._share(f"upload: file {number + 1} of {len(listed)}", number / len(listed), 1 / len(listed))
+                keys[file] = self._send(file, suffixes, share)
+            put(message, place, keys[file])
+
+    def _send(self, file: Path, suffixes: list[str], share: OnShare) -> str:
         key, suffix = uuid.uuid4().hex, _suffix(file, suffixes)
         self._uploads.append(key)
-        share = self._share(f"upload: {field_name.replace('_', ' ')}")
         try:
             self._patiently(partial(self._connection.send_file, f"/v1/uploads/{key}?suffix={suffix}", file, share))
         except Refused as error:
             raise Refused(error.status, f"{file.name}: {error}", None) from error
         return key
 
-    def _follow(self) -> ResultEvent | ErrorEvent:
+    def _follow(self, names: Names) -> ResultEvent | ErrorEvent:
         """Tell of the job's progress until it ends, over as many connections as it takes."""
         after = 0
+        entries = _Entries(self._enter, again=not isinstance(self._request, Evaluate))
         while True:
             try:
                 for line in self._connection.lines(f"/v1/jobs/{self._key}/events?after={after}", self._unwanted):
@@ -159,7 +181,9 @@ class Errand:
                     except (ValueError, KeyError, TypeError, ProtocolError) as error:
                         raise self._nonsense(f"sends what this program does not understand ({error})") from error
                     if isinstance(event, ProgressEvent):
-                        self._tell(event.step, event.fraction)
+                        self._tell(names.back(event.step), event.fraction)
+                    elif isinstance(event, EntryEvent):
+                        entries.take(after, names.back(event.entry))
                     elif isinstance(event, ResultEvent | ErrorEvent):
                         return event
                 raise ConnectionTrouble("it ended the stream of events")
@@ -218,28 +242,27 @@ class Errand:
             raise Cancelled
 
 
-def _files_of(request: Work) -> dict[str, Path]:
-    """The files to send, by the fields that name them."""
-    hints = get_type_hints(type(request))
-    files = {
-        entry.name: getattr(request, entry.name)
-        for entry in fields(request)
-        if hints[entry.name] in (Path, Path | None) and entry.name != "output"
-    }
-    found = {name: path for name, path in files.items() if path is not None}
-    if isinstance(request, Refine):
-        found["result"] = request.result / _VELOCITY_NAME
-    if isinstance(request, Settings):
-        if request.initial not in LINEAR_STARTS:
-            found["initial"] = Path(request.initial)
-        if request.model is not None and Path(request.model).is_absolute():
-            found["model"] = Path(request.model)
-    return found
+class _Entries:
+    """Passes entries on. A job that is begun anew, since its server was, tells all that it has told again."""
+
+    def __init__(self, enter: Enter, again: bool) -> None:
+        """again: pass on also what has been told, as a training does that goes back to its last checkpoint."""
+        self._enter, self._again = enter, again
+        self._attempt, self._told, self._index = 0, 0, 0
+
+    def take(self, number: int, entry: Mapping[str, Any]) -> None:
+        """An entry and the number of its event."""
+        if number // EVENTS_OF_AN_ATTEMPT != self._attempt:
+            self._attempt, self._index = number // EVENTS_OF_AN_ATTEMPT, 0
+        self._index += 1
+        if self._again or self._index > self._told:
+            self._told = max(self._told, self._index)
+            self._enter(entry)
 
 
-def _message(request: Work) -> dict[str, Any]:
+def _message(request: JobRequest) -> dict[str, Any]:
     """The request without what is the server's, its files still to be filled in."""
-    message = json.loads(encode_request("job", request))
+    message = json.loads(encode_request("job", request, JOBS))
     return {name: value for name, value in message.items() if name not in ("id", "output", "overwrite")}
 
 
@@ -255,10 +278,19 @@ def _require_file(file: Path) -> None:
         raise InputError(f"{file} does not exist; check the path.")
 
 
-def _require_sendable(file: Path, limits: dict[str, Any]) -> None:
-    """Raise InputError for a file that the server would not take."""
-    if not _suffix(file, limits.get("suffixes", [])):
-        raise InputError(f"{file.name} cannot be sent to a server; save it as one of {', '.join(limits['suffixes'])}.")
-    size_bytes = file.stat().st_size
-    if size_bytes > limits.get("upload_bytes", size_bytes):
-        raise InputError(f"{file.name} has {size_bytes} bytes; the server takes at most {limits['upload_bytes']}.")
+def _require_sendable(files: set[Path], limits: dict[str, Any]) -> None:
+    """Raise InputError for files that the server would not take."""
+    if len(files) > limits.get("job_files", len(files)):
+        raise InputError(f"The server takes at most {limits['job_files']} files for a job, not {len(files)}.")
+    total_bytes = 0
+    for file in sorted(files):
+        if not _suffix(file, limits.get("suffixes", [])):
+            raise InputError(
+                f"{file.name} cannot be sent to a server; save it as one of {', '.join(limits['suffixes'])}."
+            )
+        size_bytes = file.stat().st_size
+        if size_bytes > limits.get("upload_bytes", size_bytes):
+            raise InputError(f"{file.name} has {size_bytes} bytes; the server takes at most {limits['upload_bytes']}.")
+        total_bytes += size_bytes
+    if total_bytes > limits.get("storage_bytes", total_bytes):
+        raise InputError(f"The files have {total_bytes} bytes; the server stores at most {limits['storage_bytes']}.")

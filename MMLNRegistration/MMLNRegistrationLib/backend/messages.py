@@ -6,7 +6,7 @@ Every request that can be carried out is checked when it is made: InputError say
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -265,28 +265,6 @@ class Outcome:
 
     files: dict[str, Path] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
-
-
-def with_absolute_paths(request: Work) -> Work:
-    """The same request for a process that works in another folder."""
-    changes: dict[str, Any] = {}
-    for entry in fields(request):
-        value = getattr(request, entry.name)
-        if isinstance(value, Path):
-            changes[entry.name] = value.absolute()
-        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-            changes[entry.name] = tuple(path.absolute() for path in value)
-    if isinstance(request, Settings):
-        if request.initial not in LINEAR_STARTS:
-            changes["initial"] = str(Path(request.initial).absolute())
-        if request.model is not None and not _is_name(request.model):
-            changes["model"] = str(Path(request.model).absolute())
-    return replace(request, **changes)
-
-
-def _is_name(model: str) -> bool:
-    """Whether this is the name of a bundled model rather than a file."""
-    return Path(model).name == model and Path(model).suffix != ".safetensors"
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
-from .messages import EVENTS, REQUESTS, Event, Request
+from .messages import EVENTS, REQUESTS, Event
 
 PROTOCOL_VERSION = 1
 
@@ -38,9 +39,10 @@ class ProtocolError(InputError):
         self.id = id
 
 
-def encode_request(id: str, request: Request) -> bytes:
-    """The line that asks for this. Raises InputError when a path is not in UTF-8 or the line is too long."""
-    return _encode(_word_of(REQUESTS, request), {"id": id, **_plain_fields(request)})
+def encode_request(id: str, request: Any, kinds: Mapping[str, type[Any]] = REQUESTS) -> bytes:
+    """The line that asks for this, one of the kinds. Raises InputError when a path is not in UTF-8 or the line is too
+    long."""
+    return _encode(_word_of(kinds, request), {"id": id, **_plain_fields(request)})
 
 
 def encode_event(event: Event) -> bytes:
@@ -48,12 +50,12 @@ def encode_event(event: Event) -> bytes:
     return _encode(_word_of(EVENTS, event), _plain_fields(event))
 
 
-def parse_request(line: bytes) -> tuple[str, Request]:
-    """The id and the request of a line. Raises ProtocolError."""
-    kind, id, values = _opened(line, REQUESTS)
+def parse_request(line: bytes, kinds: Mapping[str, type[Any]] = REQUESTS) -> tuple[str, Any]:
+    """The id and the request of a line, one of the kinds. Raises ProtocolError."""
+    kind, id, values = _opened(line, kinds)
     if id is None:
         raise ProtocolError("A request needs an id: up to 64 letters, digits, dots, dashes or underscores.")
-    return id, _made(REQUESTS[kind], kind, id, values)
+    return id, _made(kinds[kind], kind, id, values)
 
 
 def parse_event(line: bytes) -> Event:
@@ -80,7 +82,7 @@ def oversized_line() -> ProtocolError:
     return ProtocolError(f"A line is longer than {LARGEST_LINE_BYTES} bytes; send volumes as files.")
 
 
-def _word_of(kinds: dict[str, type[Any]], message: Any) -> str:
+def _word_of(kinds: Mapping[str, type[Any]], message: Any) -> str:
     return next(word for word, kind in kinds.items() if type(message) is kind)
 
 
@@ -115,12 +117,14 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
+    if is_dataclass(value):
+        return _plain_fields(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def _opened(line: bytes, kinds: dict[str, type[Any]]) -> tuple[str, str | None, dict[str, Any]]:
+def _opened(line: bytes, kinds: Mapping[str, type[Any]]) -> tuple[str, str | None, dict[str, Any]]:
     """Kind, id and the other values of a line."""
     if len(line) > LARGEST_LINE_BYTES:
         raise oversized_line()
@@ -155,20 +159,27 @@ def _opened(line: bytes, kinds: dict[str, type[Any]]) -> tuple[str, str | None, 
 
 
 def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) -> Any:
-    types = _TYPES[kind]
-    if unknown := sorted(set(values) - set(types)):
-        raise ProtocolError(f"A {word} message has no field {_shown(unknown[0])}; known are {_listed(types)}.", id)
-    missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.name not in values]
-    if missing:
-        raise ProtocolError(f"A {word} message needs the field {missing[0]!r}.", id)
     try:
-        return kind(**{name: _converted(value, types[name], name) for name, value in values.items()})
+        return _filled(kind, f"A {word} message", values)
     except InputError as error:
         raise ProtocolError(str(error), id) from error
 
 
-_TYPES = {kind: get_type_hints(kind) for kind in (*REQUESTS.values(), *EVENTS.values())}
-"""Of each kind of message the types of its fields, by name."""
+def _filled(kind: type[Any], what: str, values: dict[str, Any]) -> Any:
+    """One of a kind with these values for its fields; raises InputError."""
+    types = _types(kind)
+    if unknown := sorted(set(values) - set(types)):
+        raise InputError(f"{what} has no field {_shown(unknown[0])}; known are {_listed(types)}.")
+    missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.name not in values]
+    if missing:
+        raise InputError(f"{what} needs the field {missing[0]!r}.")
+    return kind(**{name: _converted(value, types[name], name) for name, value in values.items()})
+
+
+@cache
+def _types(kind: type[Any]) -> dict[str, Any]:
+    """The types of a message's fields, by name."""
+    return get_type_hints(kind)
 
 
 def _converted(value: Any, kind: Any, name: str) -> Any:
@@ -185,6 +196,10 @@ def _converted(value: Any, kind: Any, name: str) -> Any:
             raise InputError(f"{name} must be an object, not {_shown(value)}.")
         inner = get_args(kind)[1]
         return value if inner is Any else {key: _converted(item, inner, name) for key, item in value.items()}
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise InputError(f"{name} must hold objects with {_listed(_types(kind))}, not {_shown(value)}.")
+        return _filled(kind, f"One of {name}", value)
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if kind is Path or kind is str:

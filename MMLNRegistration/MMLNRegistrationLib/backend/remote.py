@@ -14,17 +14,19 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import InputError
 from .client import Client
 from .errand import Errand
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult
-from .messages import Info, Outcome, Propagate, Refine, Register, Work, with_absolute_paths
+from .messages import Outcome, Work
 from .private_folder import PrivateFolder, new_private_folder
 from .protocol import encode_request
+from .request_files import with_absolute_paths
 from .server_connection import ServerConnection
 
 _AT_ONCE = 8
@@ -37,7 +39,7 @@ class _News(NamedTuple):
     """What a job's thread has to tell."""
 
     job: Job
-    what: tuple[str, float] | Outcome | JobError
+    what: tuple[str, float] | Mapping[str, Any] | Outcome | JobError
 
 
 class RemoteClient(Client):
@@ -88,8 +90,6 @@ class RemoteClient(Client):
         """See Client. Jobs may be done in any order, and several at once."""
         if self._is_closed:
             raise InputError("The client is closed; make a new one.")
-        if not isinstance(request, Register | Refine | Propagate | Info):
-            raise InputError("A server takes registrations, refinements and propagations; do this on your own machine.")
         key = uuid.uuid4().hex
         job = Job(key, with_absolute_paths(request), on_progress, on_entry, on_result, on_error, self._cancel)
         encode_request(key, job.request)  # now, so that whoever asks learns what is wrong with it
@@ -97,7 +97,10 @@ class RemoteClient(Client):
         def tell(step: str, fraction: float) -> None:
             self._inbox.put(_News(job, (step, fraction)))
 
-        errand = Errand(key, job.request, self._connection, tell, self._patience_seconds)
+        def enter(entry: Mapping[str, Any]) -> None:
+            self._inbox.put(_News(job, entry))
+
+        errand = Errand(key, job.request, self._connection, tell, enter, self._patience_seconds)
         self._errands[job] = errand
         threading.Thread(target=self._go, args=(job, errand), name=f"job {key[:8]}", daemon=True).start()
         return job
@@ -151,6 +154,9 @@ class RemoteClient(Client):
             return
         if isinstance(what, tuple):
             job.tell_progress(*what)
+            return
+        if isinstance(what, Mapping):
+            job.tell_entry(what)
             return
         del self._errands[job]
         self._cancelled_at.pop(job, None)

@@ -27,6 +27,7 @@ from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..progress import Progress, silent
 from ..quality import evaluate as evaluation
+from ..quality.cases import Case, read_cases
 from ..quality.report import report_json
 from ..result_folder import output_folder
 from ..spatial.geometry import Matrix
@@ -35,7 +36,7 @@ from ..training.run import RunSettings
 from ..training.run import train as train_network
 from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
-from ..writing import REGISTRATION_FILES
+from ..writing import REGISTRATION_FILES, TRAINING_FILES
 from .information import information
 from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
 from .models import WarmModels
@@ -154,11 +155,11 @@ class Runner:
             return _written(registration, carry_labels(registration, labels), folder, request, progress)
 
     def _evaluate(self, request: Evaluate, progress: Progress, report: Report, partial_name: str | None) -> Outcome:
-        cases = evaluation.read_cases(request.cases)
+        cases = read_cases(request.cases)
         structures = evaluation.read_structures(request.structures) if request.structures else None
         options = self.options(request)
 
-        def register_case(case: evaluation.Case) -> tuple[Registration, Volume, Volume]:
+        def register_case(case: Case) -> tuple[Registration, Volume, Volume]:
             def named(step: str, fraction: float) -> None:
                 progress(f"{case.fixed.name} {step}", fraction)
 
@@ -191,7 +192,7 @@ class Runner:
         )
         state = train_network(settings, progress, report)
         return Outcome(
-            {path.name: path for path in (folder.best, folder.ledger, folder.curves) if path.exists()},
+            {name: request.output / name for name in TRAINING_FILES if (request.output / name).exists()},
             {"step": state.step, "best_score": state.best_score, "best_step": state.best_step},
         )
 

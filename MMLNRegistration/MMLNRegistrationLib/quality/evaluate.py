@@ -17,19 +17,8 @@ from ..pipeline.propagate import require_labels_of
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..tables import read_rows
+from .cases import STRUCTURE_COLUMNS, Case
 from .metrics import Errors, Structures, errors, label_counts, mean_dice, mean_volume_ratio, merged, voxel_points_ras
-
-COLUMNS = ("fixed", "moving", "fixed_labels", "moving_labels")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the table: four files."""
-
-    fixed: Path
-    moving: Path
-    fixed_labels: Path
-    moving_labels: Path
 
 
 @dataclass(frozen=True)
@@ -60,25 +49,9 @@ class Score:
     peak_memory_bytes_by_step: dict[str, int]
 
 
-def read_cases(table: Path) -> list[Case]:
-    """The rows of a CSV table with the four columns; relative paths start at the table's folder.
-
-    Raises InputError when it cannot be read, lacks a column, has no row, or names a file that is not there.
-    """
-    rows = read_rows(table, COLUMNS)
-    cases = [Case(*(table.parent / row[column] for column in COLUMNS)) for row in rows]
-    for number, (row, case) in enumerate(zip(rows, cases, strict=True), start=2):
-        if not all(row[column] for column in COLUMNS):
-            raise InputError(f"{table.name}, line {number}: a field is empty; name all four files.")
-        for path in (case.fixed, case.moving, case.fixed_labels, case.moving_labels):
-            if not path.exists():
-                raise InputError(f"{table.name}, line {number}: {path} does not exist; correct the table.")
-    return cases
-
-
 def read_structures(table: Path) -> Structures:
     """Which labels form structures and which count alone, from columns label, structure, counts_for_fine_dice (yes)."""
-    rows = read_rows(table, ("label", "structure", "counts_for_fine_dice"))
+    rows = read_rows(table, STRUCTURE_COLUMNS)
     if not all(row["label"].isascii() and row["label"].isdigit() for row in rows):
         raise InputError(f"{table.name} has labels that are not whole numbers; correct the column label.")
     coarse = {int(row["label"]): row["structure"] for row in rows if row["structure"]}

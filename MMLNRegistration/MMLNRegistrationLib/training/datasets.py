@@ -92,6 +92,26 @@ def check_scans(dataset: Dataset) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+def good_scans(dataset: Dataset, skip_bad: bool) -> Dataset:
+    """A data set that check_scans finds nothing wrong with; skip_bad leaves out what it does, else InputError says it."""
+    problems = check_scans(dataset)
+    if problems and not skip_bad:
+        more = f" ({len(problems)} files are bad)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0].sentence}{more} Mend or remove it, or leave bad files out with --skip-bad.")
+    bad = {problem.path for problem in problems}
+    return dataset._replace(scans=tuple(scan for scan in dataset.scans if not {scan.image, scan.labels} & bad))
+
+
+def require_apart(training: Dataset, validation: Dataset) -> None:
+    """Raise InputError when somebody, or the name of a scan, is in both."""
+    shared = {scan.subject for scan in training.scans} & {scan.subject for scan in validation.scans}
+    if shared:
+        raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
+    names = {scan.name for scan in training.scans} & {scan.name for scan in validation.scans}
+    if names:
+        raise InputError(f"Training and validation data both have a scan {min(names)}; rename one of the files.")
+
+
 def _found_at(path: Path) -> tuple[str, list[Found]]:
     """The layout of one path and its scans, at least one, with absolute paths."""
     if not path.exists():

@@ -13,7 +13,7 @@ from ..model.checkpoint import ModelCard
 from ..pipeline.device import choose_device, device_label
 from ..progress import Progress
 from .config import TrainConfig
-from .datasets import Dataset, Scan, check_scans, find_scans
+from .datasets import Dataset, Scan, find_scans, good_scans, require_apart
 from .distributed import Ranks, device_of_rank, joined_ranks
 from .pairs import PairSource, require_pairs
 from .preparation import PreparedData, prepare_scans
@@ -104,15 +104,10 @@ def _require_folder(folder: RunFolder, settings: RunSettings) -> None:
 
 def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], tuple[Scan, ...]]:
     """The scans to train and to validate on; those of a run that is resumed are split as it began."""
-    dataset = _checked(find_scans(settings.data), settings.skip_bad)
+    dataset = good_scans(find_scans(settings.data), settings.skip_bad)
     if settings.validation_data:
-        held_out = _checked(find_scans(settings.validation_data), settings.skip_bad)
-        shared = {scan.subject for scan in dataset.scans} & {scan.subject for scan in held_out.scans}
-        if shared:
-            raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
-        names = {scan.name for scan in dataset.scans} & {scan.name for scan in held_out.scans}
-        if names:
-            raise InputError(f"Training and validation data both have a scan {min(names)}; rename one of the files.")
+        held_out = good_scans(find_scans(settings.validation_data), settings.skip_bad)
+        require_apart(dataset, held_out)
         return dataset.scans, held_out.scans
     if settings.resume:
         split = folder.read_split()
@@ -123,15 +118,6 @@ def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], 
 
 def _of(subjects: tuple[str, ...], dataset: Dataset) -> tuple[Scan, ...]:
     return tuple(scan for scan in dataset.scans if scan.subject in subjects)
-
-
-def _checked(dataset: Dataset, skip_bad: bool) -> Dataset:
-    problems = check_scans(dataset)
-    if problems and not skip_bad:
-        more = f" ({len(problems)} files are bad)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0].sentence}{more} Mend or remove it, or leave bad files out with --skip-bad.")
-    bad = {problem.path for problem in problems}
-    return dataset._replace(scans=tuple(scan for scan in dataset.scans if not {scan.image, scan.labels} & bad))
 
 
 def _prepared(

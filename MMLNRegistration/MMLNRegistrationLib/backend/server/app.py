@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.types import ASGIApp
 
 from ... import __version__
-from ..protocol import PROTOCOL_VERSION
+from ..protocol import LARGEST_LINE_BYTES, PROTOCOL_VERSION
 from .board import Board
 from .machine import memory
 from .orders import KEY
@@ -24,7 +24,7 @@ from .token import TokenGate
 from .views import shown_key
 from .volume_headers import SUFFIXES
 
-_LARGEST_BODY_BYTES = 1 << 16
+_LARGEST_BODY_BYTES = LARGEST_LINE_BYTES
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 5.0
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -51,7 +51,7 @@ def make_app(
     app = FastAPI(
         title="MMLNRegistration server",
         version=__version__,
-        description="Registrations of brain volumes as jobs: upload, ask, follow, fetch, remove.",
+        description="Registrations of brain volumes, and trainings, as jobs: upload, ask, follow, fetch, remove.",
         docs_url=None,  # FastAPI's own page loads its script from elsewhere
         redoc_url=None,
         openapi_url=None,  # below, with the token
@@ -83,7 +83,9 @@ def make_app(
                 "upload_bytes": limits.upload_bytes,
                 "voxels": limits.voxels,
                 "storage_bytes": limits.storage_bytes,
+                "job_files": limits.job_files,
                 "waiting_jobs": limits.waiting_jobs,
+                "training_hours": limits.training_hours,
                 "keep_seconds": limits.keep_seconds,
                 "suffixes": list(SUFFIXES),
             },
@@ -105,11 +107,12 @@ def _add_uploads(app: FastAPI, board: Callable[[], Board]) -> None:
         request: Request,
         key: Key,
         suffix: Annotated[str, Query(description=f"the format, one of {', '.join(SUFFIXES)}")],
+        client: Client = "",
     ) -> dict[str, Any]:
         """Send a file. Sent again under the same key, it is stored once."""
         announced = request.headers.get("content-length", "")
         arrived = await board().uploads.receive(
-            key, suffix, int(announced) if announced.isdecimal() else None, request.stream()
+            key, suffix, int(announced) if announced.isdecimal() else None, request.stream(), client
         )
         return {"upload": key, "bytes": arrived.bytes, "voxels": arrived.voxels}
 

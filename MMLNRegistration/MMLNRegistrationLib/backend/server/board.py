@@ -11,12 +11,12 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..messages import ErrorEvent, ProgressEvent, ResultEvent, Work
+from ..messages import EntryEvent, ErrorEvent, ProgressEvent, ResultEvent, Train, Work
 from ..protocol import encode_event, encode_request, parse_request
 from .event_log import EventLog
 from .fair_queue import FairQueue
@@ -25,6 +25,7 @@ from .limits import Limits
 from .orders import OUTPUT, Order, read_order
 from .records import DONE, ENDED, FAILED, RUNNING, WAITING, Journal, Record
 from .refusals import Refusal
+from .training_jobs import KEPT_LONGER, came_further, going_on, remove_all_but_results, stopped_in_time
 from .uploads import Uploads
 from .views import job_view, shown_key, table_row, told
 
@@ -47,6 +48,7 @@ class Board:
         self._records: dict[str, Record] = {}
         self._logs: dict[str, EventLog] = {}
         self._unwanted: set[str] = set()
+        self._overdue: set[str] = set()
         self._gone: deque[Record] = deque(maxlen=_SHOWN_JOBS)
         self._queue = FairQueue()
         self._loop = asyncio.get_running_loop()
@@ -75,6 +77,8 @@ class Board:
                 429, f"The queue is full ({len(self._queue)} jobs wait); ask again in a while.", _SECONDS_UNTIL_RETRY
             )
         order = read_order(body, key, self._journal.folder(key), self.uploads, self._threads)
+        if isinstance(order.request, Train) and not self.limits.training_hours:
+            raise InputError("This server takes no trainings; train on another one, or on your own machine.")
         device = getattr(order.request, "device", "auto")
         if not any(lane.fits(device) for lane in self.lanes):
             names = ", ".join(lane.device for lane in self.lanes)
@@ -158,12 +162,17 @@ class Board:
         for events in self._logs.values():
             events.close()
 
-    def remove_old(self) -> None:
-        """Remove results that nobody has fetched in time, and a while later what is known of them."""
+    def look_after(self) -> None:
+        """Remove results that nobody has fetched in time, and a while later what is known of them; stop trainings that
+        have had their time."""
         self.uploads.remove_old()
-        now, keep = time.time(), self.limits.keep_seconds
-        for record in [record for record in self._records.values() if record.ended_at is not None]:
-            assert record.ended_at is not None
+        now = time.time()
+        for record in list(self._records.values()):
+            if record.state == RUNNING and record.kind == "train":
+                self._watch_training(record, now)
+            if record.ended_at is None:
+                continue
+            keep = self.limits.keep_seconds * (KEPT_LONGER if record.kind == "train" else 1)
             if now - record.ended_at > 2 * keep:
                 self._forget(record)
             elif now - record.ended_at > keep and record.state == DONE:
@@ -181,9 +190,10 @@ class Board:
             if lane.key is not None:
                 record = self._records[lane.key]
                 record.state = WAITING
-                self._journal.remove_results(record.key)
+                self._remove_half_done(record)
                 self._journal.write(record)
-                log.info("job %s: stopped, to be begun anew when the server is back", shown_key(record.key))
+                again = "go on" if record.kind == "train" else "be begun anew"
+                log.info("job %s: stopped, to %s when the server is back", shown_key(record.key), again)
         self.let_readers_go()
 
     # What the lanes tell, in their threads.
@@ -191,6 +201,10 @@ class Board:
     def progressed(self, key: str, step: str, fraction: float) -> None:
         """See lane.Listener."""
         self._soon(lambda: self._tell(key, ProgressEvent(id=key, step=step, fraction=fraction)))
+
+    def entered(self, key: str, entry: Mapping[str, Any]) -> None:
+        """See lane.Listener."""
+        self._soon(lambda: self._tell(key, EntryEvent(id=key, entry=dict(entry))))
 
     def ended(self, lane: Lane, key: str, event: ResultEvent | ErrorEvent) -> None:
         """See lane.Listener."""
@@ -212,8 +226,8 @@ class Board:
         if record.state in ENDED:
             self._logs[record.key].add(record.event or {}, is_last=True)
             return
-        self._journal.remove_results(record.key)
-        if record.state == RUNNING and record.attempts >= _MOST_ATTEMPTS:
+        self._remove_half_done(record)
+        if record.state == RUNNING and record.attempts >= _MOST_ATTEMPTS and not self._came_further(record):
             sentence = f"The job is lost: the server broke down {record.attempts} times in the middle of it."
             self._fail(record, ErrorEvent(id=record.key, cause="failed", sentence=sentence))
             return
@@ -222,14 +236,40 @@ class Board:
         self._queue.put(record)
         log.info("job %s: waits again after a restart", shown_key(record.key))
 
+    def _remove_half_done(self, record: Record) -> None:
+        """Of a job that is to be done again; a training goes on with what it has."""
+        if record.kind != "train":
+            self._journal.remove_results(record.key)
+
+    def _came_further(self, record: Record) -> bool:
+        """Whether a training that took the server down is not just begun in vain again and again."""
+        output = self._journal.folder(record.key) / OUTPUT
+        return record.kind == "train" and came_further(output, record.begun_at or 0.0)
+
+    def _watch_training(self, record: Record, now: float) -> None:
+        self._count_stored(record)
+        if now - (record.begun_at or now) > self.limits.training_hours * 3600 and record.key not in self._overdue:
+            self._overdue.add(record.key)
+            self.cancel(record.key)
+
+    def _count_stored(self, record: Record) -> None:
+        stored_bytes = self._journal.stored_bytes(record.key)
+        self.uploads.stored_bytes += stored_bytes - record.stored_bytes
+        record.stored_bytes = stored_bytes
+
     def _store(self, key: str, client: str, order: Order, device: str, digest: str) -> Record:
         line = encode_request(key, order.request).decode()
-        size = sum(upload.bytes for upload in order.files.values())
+        texts_bytes = sum(map(len, order.texts.values()))
+        size = sum(upload.bytes for upload in order.files.values()) + texts_bytes
         record = Record(key, client, order.kind, device, line, digest, size)
         try:
             for path, upload in order.files.items():
                 self.uploads.take(upload, path)
+            for path, content in order.texts.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             self._journal.write(record)
+            self.uploads.stored_bytes += texts_bytes
         except OSError as error:
             self._journal.remove(key)
             self.uploads.stored_bytes -= sum(
@@ -252,11 +292,14 @@ class Board:
         lane.give(record.key, self._request(record))
 
     def _request(self, record: Record) -> Work:
-        return parse_request(record.line.encode().rstrip())[1]  # type: ignore[return-value]
+        return going_on(parse_request(record.line.encode().rstrip())[1])
 
     def _release(self, lane: Lane, key: str, event: ResultEvent | ErrorEvent) -> None:
         lane.key = None
         record = self._records[key]
+        if key in self._overdue and isinstance(event, ErrorEvent) and key not in self._unwanted:
+            event = stopped_in_time(key, self._journal.folder(key) / OUTPUT, self.limits.training_hours)
+        self._overdue.discard(key)
         self._end(record, event)
         if key in self._unwanted:
             self._forget(record)
@@ -267,6 +310,8 @@ class Board:
             self._fail(record, event)
         else:
             record.state = DONE
+            if record.kind == "train":
+                remove_all_but_results(self._journal.folder(record.key) / OUTPUT)
             self._settle(record, event)
 
     def _fail(self, record: Record, event: ErrorEvent) -> None:
@@ -277,9 +322,7 @@ class Board:
     def _settle(self, record: Record, event: ResultEvent | ErrorEvent) -> None:
         """The job is over: keep what its client may fetch, and tell."""
         self._journal.remove_input(record.key)
-        stored_bytes = self._journal.stored_bytes(record.key)
-        self.uploads.stored_bytes += stored_bytes - record.stored_bytes
-        record.stored_bytes = stored_bytes
+        self._count_stored(record)
         record.ended_at = record.ended_at or time.time()
         record.event = told(event, self._journal.folder(record.key))
         self._write(record)
@@ -309,7 +352,7 @@ class Board:
             record.event = {"cause": record.event.get("cause")}  # the report's figures are nobody's any more
         self._gone.append(record)
 
-    def _tell(self, key: str, event: ProgressEvent) -> None:
+    def _tell(self, key: str, event: ProgressEvent | EntryEvent) -> None:
         record = self._records.get(key)
         if record is not None and record.state == RUNNING:
             self._logs[key].add(json.loads(encode_event(event)))

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
+from ..job_requests import EVENTS_OF_AN_ATTEMPT
+
 _MOST_EVENTS = 500
-_EVENTS_OF_AN_ATTEMPT = 1_000_000
+_MOST_ENTRIES = 50_000
 
 
 class Numbered(NamedTuple):
-    """An event and its number; numbers rise, and those of early progress may be missing."""
+    """An event and its number; numbers rise, and those of early progress may be missing, but not those of entries."""
 
     number: int
     event: dict[str, Any]
@@ -24,18 +26,20 @@ class EventLog:
     def __init__(self, attempt: int) -> None:
         """attempt: which beginning of the job this is; a restarted server's numbers go on above those before."""
         self._events: deque[Numbered] = deque(maxlen=_MOST_EVENTS)
-        self._next = attempt * _EVENTS_OF_AN_ATTEMPT + 1
+        self._entries: deque[Numbered] = deque(maxlen=_MOST_ENTRIES)
+        self._next = attempt * EVENTS_OF_AN_ATTEMPT + 1
         self._changed = asyncio.Event()
         self._is_over = False
 
     @property
     def last(self) -> dict[str, Any] | None:
-        """The newest event."""
+        """The newest event that is no entry."""
         return self._events[-1].event if self._events else None
 
     def add(self, event: dict[str, Any], *, is_last: bool = False) -> None:
         """Tell something to all readers, the present and the coming ones."""
-        self._events.append(Numbered(self._next, event))
+        kept = self._entries if event.get("kind") == "entry" else self._events
+        kept.append(Numbered(self._next, event))
         self._next += 1
         if is_last:
             self._is_over = True
@@ -51,12 +55,22 @@ class EventLog:
         """All events with higher numbers, until the last one; None whenever nothing has come for so many seconds."""
         while True:
             changed = self._changed
-            for entry in [entry for entry in self._events if entry.number > after]:
+            for entry in self._later(after):
                 after = entry.number
                 yield entry
-            if self._is_over and not any(entry.number > after for entry in self._events):
+            if self._is_over and not self._later(after):
                 return
             try:
                 await asyncio.wait_for(changed.wait(), seconds)
             except asyncio.TimeoutError:
                 yield None
+
+    def _later(self, after: int) -> list[Numbered]:
+        """All events with higher numbers. From the end, since most readers know nearly all."""
+        found: list[Numbered] = []
+        for events in (self._events, self._entries):
+            for entry in reversed(events):
+                if entry.number <= after:
+                    break
+                found.append(entry)
+        return sorted(found, key=lambda entry: entry.number)

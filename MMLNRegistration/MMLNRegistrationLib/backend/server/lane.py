@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from ...errors import InputError
 from ..jobs import Job, JobError
 from ..local import LocalClient
-from ..messages import ErrorEvent, Info, Outcome, ResultEvent, Search, Work
+from ..messages import ErrorEvent, Info, Outcome, ResultEvent, Search, Train, Work
 
 log = logging.getLogger("mmln.server")
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_TO_CLOSE = 3.0
+_SECONDS_TO_CLOSE_TRAINING = 20.0
+"""For the end of a step and a checkpoint; without it the steps since the last one are done again."""
+_SECONDS_BESIDE = 6.0
 
 
 class Listener(Protocol):
@@ -25,6 +28,9 @@ class Listener(Protocol):
 
     def progressed(self, key: str, step: str, fraction: float) -> None:
         """A job has come so far."""
+
+    def entered(self, key: str, entry: Mapping[str, Any]) -> None:
+        """A job has written a line of its table."""
 
     def ended(self, lane: Lane, key: str, event: ResultEvent | ErrorEvent) -> None:
         """A job is over, and the lane free."""
@@ -59,7 +65,7 @@ class Lane:
     def give(self, key: str, request: Work) -> None:
         """Let it carry out a job; the one before must have ended."""
         self.key = key
-        if isinstance(request, Search) and request.device == "auto":
+        if isinstance(request, Search | Train) and request.device == "auto":
             request = replace(request, device=self.device)
         self._commands.put(lambda client: self._begin(client, key, request))
 
@@ -74,7 +80,7 @@ class Lane:
     def join(self) -> None:
         """Wait until that has happened."""
         if self._thread.is_alive():
-            self._thread.join(_SECONDS_TO_CLOSE * 3)
+            self._thread.join(_SECONDS_TO_CLOSE_TRAINING + _SECONDS_BESIDE)
 
     def _run(self) -> None:
         while True:
@@ -92,7 +98,8 @@ class Lane:
                     key, self._job = self._job_key, None
                     self._listener.ended(self, key, ErrorEvent(id=key, cause="failed", sentence=sentence))
             finally:
-                client.close(_SECONDS_TO_CLOSE)
+                trains = self._job is not None and isinstance(self._job.request, Train)
+                client.close(_SECONDS_TO_CLOSE_TRAINING if trains else _SECONDS_TO_CLOSE)
 
     def _drive(self, client: LocalClient) -> None:
         """Do what the listener wants, until it wants an end."""
@@ -116,7 +123,11 @@ class Lane:
         self._job_key = key
         try:
             self._job = client.submit(
-                request, lambda step, fraction: self._listener.progressed(key, step, fraction), result, error
+                request,
+                lambda step, fraction: self._listener.progressed(key, step, fraction),
+                result,
+                error,
+                lambda entry: self._listener.entered(key, entry),
             )
         except InputError as problem:
             error(JobError("failed", str(problem)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ...writing import REGISTRATION_FILES
+from ..job_requests import JOBS, LARGEST_SUBJECT
 from ..messages import (
     BRAINS,
     LARGEST_ITERATIONS,
@@ -17,7 +18,7 @@ from ..messages import (
     SMALLEST_SPACING_MM,
 )
 from ..protocol import PROTOCOL_VERSION
-from .orders import KEY, KINDS
+from .orders import KEY
 
 _KEY_SCHEMA = {"type": "string", "pattern": f"^{KEY}$", "description": "key of an upload"}
 _PLAIN = {int: {"type": "integer"}, float: {"type": "number"}, bool: {"type": "boolean"}, str: {"type": "string"}}
@@ -28,6 +29,11 @@ _KNOWN: dict[str, dict[str, Any]] = {
     "threads": {"minimum": 1, "maximum": LARGEST_THREADS},
     "spacing_mm": {"minimum": SMALLEST_SPACING_MM, "maximum": LARGEST_SPACING_MM},
     "device": {"pattern": "^(auto|cpu|cuda(:[0-9]{1,3})?)$"},
+    "cases": {"minItems": 1},
+    "data": {"minItems": 1},
+    "subject": {"minimum": 0, "maximum": LARGEST_SUBJECT, "description": "the same number for scans of one person"},
+    "config": {"description": "the settings of a training, see Resources/Training"},
+    "structures": {"description": "a table as CSV: label,structure,counts_for_fine_dice"},
     "initial": {"description": "affine, rigid, identity, or the key of an upload"},
     "model": {"description": "name of a bundled network, none, or the key of an upload"},
 }
@@ -35,29 +41,39 @@ _KNOWN: dict[str, dict[str, Any]] = {
 
 def job_schema() -> dict[str, Any]:
     """JSON schema of a job's body."""
-    return {"oneOf": [_kind_schema(word, kind) for word, kind in KINDS.items()]}
+    return {"oneOf": [_kind_schema(word, kind) for word, kind in JOBS.items()]}
 
 
 def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
+    schema = _object_schema(kind)
+    if "files" in schema["properties"]:
+        schema["properties"]["files"]["items"] = {"enum": list(REGISTRATION_FILES)}
+    schema["properties"] = {"kind": {"const": word}, "protocol": {"const": PROTOCOL_VERSION}, **schema["properties"]}
+    return {"title": word, **schema, "required": ["kind", *schema["required"]]}
+
+
+def _object_schema(kind: type[Any]) -> dict[str, Any]:
+    """Of an object with the fields of a data class, less those that the server sets."""
     hints = get_type_hints(kind)
-    properties: dict[str, Any] = {"kind": {"const": word}, "protocol": {"const": PROTOCOL_VERSION}}
-    required = ["kind"]
-    for entry in fields(kind):
-        if entry.name not in ("output", "overwrite"):
-            properties[entry.name] = {**_type_schema(hints[entry.name]), **_KNOWN.get(entry.name, {})}
-            if entry.default is MISSING:
-                required.append(entry.name)
+    shown = [entry for entry in fields(kind) if entry.name not in ("output", "overwrite")]
     return {
-        "title": word,
         "type": "object",
-        "properties": properties,
-        "required": required,
+        "properties": {
+            entry.name: {**_type_schema(hints[entry.name]), **_KNOWN.get(entry.name, {})} for entry in shown
+        },
+        "required": [entry.name for entry in shown if entry.default is MISSING],
         "additionalProperties": False,
     }
 
 
 def _type_schema(hint: Any) -> dict[str, Any]:
-    if hint == tuple[str, ...]:
-        return {"type": "array", "items": {"enum": list(REGISTRATION_FILES)}}
-    kind = next((option for option in get_args(hint) if option is not NoneType), hint)
+    kind = hint
+    if NoneType in get_args(hint):
+        kind = next(option for option in get_args(hint) if option is not NoneType)
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": _type_schema(get_args(kind)[0])}
+    if get_origin(kind) is dict:
+        return {"type": "object"}
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _object_schema(kind)
     return dict(_KEY_SCHEMA if kind is Path else _PLAIN[kind])

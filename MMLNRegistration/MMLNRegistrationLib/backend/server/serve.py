@@ -151,7 +151,7 @@ class _Server(uvicorn.Server):
         seconds = min(_SECONDS_BETWEEN_CLEANINGS, self._settings.limits.keep_seconds / 4)
         while True:
             await asyncio.sleep(seconds)
-            self._present_board().remove_old()
+            self._present_board().look_after()
 
     def _begin_to_stop(self) -> None:
         self._present_board().stopping = True

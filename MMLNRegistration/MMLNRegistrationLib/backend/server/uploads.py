@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
@@ -20,28 +20,34 @@ _SECONDS_UNTIL_RETRY = 10
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived whole. voxels: None for what is no volume."""
+    """A file that has arrived whole. voxels: None for what is no volume. client: who sent it.
+
+    kept_since: when it arrived, or a later one of the same client.
+    """
 
     key: str
     path: Path
     suffix: str
     bytes: int
     voxels: int | None
-    arrived_at: float
+    kept_since: float
+    client: str = ""
 
 
 class Uploads:
     """The uploads that no job has taken yet. stored_bytes: of all files here and in jobs."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
-        self._folder, self._limits = folder, limits
+        self._folder, self.limits = folder, limits
         self._uploads: dict[str, Upload] = {}
         self.stored_bytes = 0
         folder.mkdir(mode=0o700, exist_ok=True)
         for path in folder.iterdir():  # their clients send them again
             path.unlink()
 
-    async def receive(self, key: str, suffix: str, announced_bytes: int | None, pieces: AsyncIterator[bytes]) -> Upload:
+    async def receive(
+        self, key: str, suffix: str, announced_bytes: int | None, pieces: AsyncIterator[bytes], client: str = ""
+    ) -> Upload:
         """Take in a file. Whoever sends one of the same key again is told of the first.
 
         Raises InputError and Refusal; nothing is left of the file then.
@@ -51,7 +57,7 @@ class Uploads:
         if key in self._uploads:
             return self._uploads[key]
         if announced_bytes is not None:
-            self._require_room(announced_bytes, 0, announced_bytes > 2 * self._limits.upload_bytes)
+            self._require_room(announced_bytes, 0, announced_bytes > 2 * self.limits.upload_bytes)
         path = self._folder / f"{uuid.uuid4().hex}{suffix}"
         received = 0
         try:
@@ -63,8 +69,9 @@ class Uploads:
                     await asyncio.to_thread(file.write, piece)
             if not received:
                 raise InputError("The upload is empty; check the file.")
-            voxels = await asyncio.to_thread(count_voxels, path, suffix, self._limits.voxels)
-            upload = Upload(key, path, suffix, received, voxels, time.monotonic())
+            voxels = await asyncio.to_thread(count_voxels, path, suffix, self.limits.voxels)
+            upload = Upload(key, path, suffix, received, voxels, time.monotonic(), client)
+            self._keep_others_of(client)
             if self._uploads.setdefault(key, upload) is not upload:
                 self._forget(path, received)
             return self._uploads[key]
@@ -94,15 +101,22 @@ class Uploads:
 
     def remove_old(self) -> None:
         """Remove what no job has taken in time."""
-        oldest = time.monotonic() - self._limits.keep_seconds
-        for upload in [upload for upload in self._uploads.values() if upload.arrived_at < oldest]:
+        oldest = time.monotonic() - self.limits.keep_seconds
+        for upload in [upload for upload in self._uploads.values() if upload.kept_since < oldest]:
             self.remove(upload.key)
 
+    def _keep_others_of(self, client: str) -> None:
+        """A job of many files takes long to arrive: its first ones wait for its last."""
+        now = time.monotonic()
+        for key, upload in self._uploads.items():
+            if client and upload.client == client:
+                self._uploads[key] = replace(upload, kept_since=now)
+
     def _require_room(self, size_bytes: int, already_stored: int, is_endless: bool) -> None:
-        if size_bytes > self._limits.upload_bytes:
-            sentence = f"The file is larger than the {self._limits.upload_bytes} bytes that this server takes."
+        if size_bytes > self.limits.upload_bytes:
+            sentence = f"The file is larger than the {self.limits.upload_bytes} bytes that this server takes."
             raise Refusal(413, sentence, closes=is_endless)
-        if self.stored_bytes + size_bytes - already_stored > self._limits.storage_bytes:
+        if self.stored_bytes + size_bytes - already_stored > self.limits.storage_bytes:
             raise Refusal(
                 503, "The server's storage is full of other jobs' files; try again later.", _SECONDS_UNTIL_RETRY
             )
