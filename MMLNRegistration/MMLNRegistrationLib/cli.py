@@ -167,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_output_folder(evaluate)
     _add_registration_options(evaluate)
+    _add_server(evaluate)
     evaluate.add_argument(
         "--structures",
         type=Path,
@@ -209,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used")
     train.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
     train.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
+    _add_server(train)
 
     _add_serve(commands.add_parser("serve", help="let others use this machine over HTTP"))
     commands.add_parser("models", help="list the trained networks that come with the package")
@@ -263,6 +265,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", type=_size, default=100, metavar="N", help="jobs that may wait (100)")
     parser.add_argument(
         "--keep-seconds", type=_size, default=3600, metavar="N", help="results that nobody fetches go after this (3600)"
+    )
+    parser.add_argument(
+        "--training-hours", type=_count, default=168, metavar="N", help="of one training, at most (168); 0: take none"
     )
     parser.add_argument(
         "--grace-seconds", type=_count, default=30, metavar="N", help="for what runs when the server is to stop (30)"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .backend.messages import Propagate, Register
+from .backend.messages import Evaluate, Propagate, Register, Train
 from .errors import InputError
 
 
@@ -36,6 +36,33 @@ def propagate_request(arguments: argparse.Namespace) -> Propagate:
         output=arguments.output,
         overwrite=arguments.overwrite,
         **settings_of(arguments),
+    )
+
+
+def evaluate_request(arguments: argparse.Namespace) -> Evaluate:
+    """Of mmln evaluate. Raises InputError."""
+    return Evaluate(
+        cases=arguments.cases,
+        output=arguments.output,
+        structures=arguments.structures,
+        overwrite=arguments.overwrite,
+        **settings_of(arguments),
+    )
+
+
+def train_request(arguments: argparse.Namespace) -> Train:
+    """Of mmln train. Raises InputError."""
+    return Train(
+        data=tuple(arguments.data),
+        output=arguments.output,
+        config=arguments.config,
+        validation_data=tuple(arguments.validation_data),
+        structures=arguments.structures,
+        cache=arguments.cache,
+        skip_bad=arguments.skip_bad,
+        resume=arguments.resume,
+        device=arguments.device,
+        threads=arguments.threads,
     )
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import io
-from .backend.messages import Evaluate, Outcome, Settings, Train, Work
+from .backend.messages import Outcome, Settings, Work
 from .backend.runner import Report, Runner, nobody
-from .command_requests import propagate_request, register_request, settings_of
-from .console import TrainingLines, console, print_verdict, stopping_between_steps
+from .command_requests import evaluate_request, propagate_request, register_request, settings_of, train_request
+from .console import TrainingLines, console, print_best, print_scores, print_verdict, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.registry import available_models
@@ -69,25 +69,10 @@ def jacobian(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """mmln evaluate CASES.csv --output DIR."""
-    request = Evaluate(
-        cases=arguments.cases,
-        output=arguments.output,
-        structures=arguments.structures,
-        overwrite=arguments.overwrite,
-        **settings_of(arguments),
-    )
+    request = evaluate_request(arguments)
     scores: list[Mapping[str, Any]] = []
     mean = _run(request, scores.append).report["means"]
-    for entry in scores:
-        print(
-            "{fixed} <- {moving}: Dice coarse {coarse_dice_initial:.3f} -> {coarse_dice:.3f}, "
-            "fine {fine_dice_initial:.3f} -> {fine_dice:.3f}, folded {folded_voxels}, "
-            "inverse {inverse_median_mm:.4f} mm, {seconds:.1f} s".format(**entry)
-        )
-    print(
-        f"Mean of {len(scores)}: Dice coarse {mean['coarse_dice']:.3f}, fine {mean['fine_dice']:.3f}; "
-        f"all figures: {arguments.output}"
-    )
+    print_scores(scores, mean, arguments.output)
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -122,18 +107,7 @@ def demo(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """mmln train --data DIR --output RUN."""
-    request = Train(
-        data=tuple(arguments.data),
-        output=arguments.output,
-        config=arguments.config,
-        validation_data=tuple(arguments.validation_data),
-        structures=arguments.structures,
-        cache=arguments.cache,
-        skip_bad=arguments.skip_bad,
-        resume=arguments.resume,
-        device=arguments.device,
-        threads=arguments.threads,
-    )
+    request = train_request(arguments)
     folder = RunFolder(arguments.output)
     try:
         with console() as progress, stopping_between_steps(progress) as stoppable:
@@ -142,8 +116,7 @@ def train(arguments: argparse.Namespace) -> None:
         if folder.exists():
             raise KeyboardInterrupt(f"Stopped; go on with --resume. Results so far: {arguments.output}.") from None
         raise KeyboardInterrupt from None
-    if report["best_step"] is not None:  # only the first of several processes validates
-        print(f"Best validation score {report['best_score']:.4f} at step {report['best_step']}: {folder.best}")
+    print_best(report, arguments.output)
 
 
 def models(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -105,6 +105,29 @@ def print_verdict(report: Mapping[str, Any], folder: Path) -> None:
     for note in report["notes"]:
         print(f"Note: {note}")
     print(f"Results: {folder}")
+
+
+def print_scores(scores: Sequence[Mapping[str, Any]], mean: Mapping[str, float], folder: Path) -> None:
+    """The last lines of an evaluation. scores: its entries. mean: of their figures."""
+    for entry in scores:
+        print(
+            "{fixed} <- {moving}: Dice coarse {coarse_dice_initial:.3f} -> {coarse_dice:.3f}, "
+            "fine {fine_dice_initial:.3f} -> {fine_dice:.3f}, folded {folded_voxels}, "
+            "inverse {inverse_median_mm:.4f} mm, {seconds:.1f} s".format(**entry)
+        )
+    print(
+        f"Mean of {len(scores)}: Dice coarse {mean['coarse_dice']:.3f}, fine {mean['fine_dice']:.3f}; "
+        f"all figures: {folder}"
+    )
+
+
+def print_best(report: Mapping[str, Any], folder: Path) -> None:
+    """The last lines of a training. report: of its result."""
+    for note in report.get("notes", ()):
+        print(f"Note: {note}")
+    if report["best_step"] is not None:  # only the first of several processes validates
+        best = folder / "best.safetensors"
+        print(f"Best validation score {report['best_score']:.4f} at step {report['best_step']}: {best}")
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from .backend.jobs import JobError
+from .backend.jobs import JobError, OnEntry
 from .backend.messages import Work
 from .backend.remote import RemoteClient
-from .command_requests import propagate_request, register_request
-from .console import console, print_verdict
+from .command_requests import evaluate_request, propagate_request, register_request, train_request
+from .console import ConsoleProgress, TrainingLines, console, print_best, print_scores, print_verdict
 from .errors import InputError, RegistrationError
 
 TOKEN_VARIABLE = "MMLN_TOKEN"
@@ -44,6 +46,7 @@ def serve(arguments: argparse.Namespace) -> None:
             voxels=arguments.voxels,
             storage_bytes=arguments.storage_gib * _GIB,
             waiting_jobs=arguments.queue,
+            training_hours=arguments.training_hours,
             keep_seconds=arguments.keep_seconds,
             grace_seconds=arguments.grace_seconds,
         ),
@@ -67,26 +70,45 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def register(arguments: argparse.Namespace) -> None:
     """mmln register FIXED MOVING --output DIR --server URL."""
-    _ask(arguments, register_request(arguments))
+    print_verdict(_ask(arguments, register_request(arguments)), arguments.output)
 
 
 def propagate(arguments: argparse.Namespace) -> None:
     """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR --server URL."""
-    _ask(arguments, propagate_request(arguments))
+    print_verdict(_ask(arguments, propagate_request(arguments)), arguments.output)
 
 
-def _ask(arguments: argparse.Namespace, request: Work) -> None:
+def evaluate(arguments: argparse.Namespace) -> None:
+    """mmln evaluate CASES.csv --output DIR --server URL."""
+    scores: list[Mapping[str, Any]] = []
+    report = _ask(arguments, evaluate_request(arguments), lambda progress: scores.append)
+    print_scores(scores, report["means"], arguments.output)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """mmln train --data DIR --output RUN --server URL."""
+    print_best(_ask(arguments, train_request(arguments), TrainingLines), arguments.output)
+
+
+def _no_lines(progress: ConsoleProgress) -> OnEntry:
+    """For requests that write no table."""
+    return lambda entry: None
+
+
+def _ask(
+    arguments: argparse.Namespace, request: Work, on_entry: Callable[[ConsoleProgress], OnEntry] = _no_lines
+) -> dict[str, Any]:
+    """Let the server do it. Returns the report. on_entry: what is called with entries, made from the progress."""
     with console() as progress, RemoteClient(arguments.server, _token(arguments)) as client:
         if client.sends_in_clear:
             progress.close()
             print("mmln: The volumes go over the network unencrypted; use a server with https.", file=sys.stderr)
         try:
-            report = client.run(request, progress).report
+            return client.run(request, progress, on_entry(progress)).report
         except JobError as error:
             if error.cause == "cancelled":
                 raise KeyboardInterrupt from error
             raise (InputError if error.cause == "input" else RegistrationError)(str(error)) from error
-    print_verdict(report, arguments.output)
 
 
 def _token(arguments: argparse.Namespace) -> str:

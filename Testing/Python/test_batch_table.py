@@ -18,7 +18,7 @@ REPORT = {
     "similarity_before": {"correlation": 0.5, "local_correlation": 0.25},
     "similarity_after": {"correlation": 0.75, "local_correlation": None},
     "seconds": {"refine": 1.0, "total": 2.5},
-    "device": "cpu, 1 threads",
+    "device": "cpu, 1 thread",
     "folded_voxels": 0,
     "jacobian_min": 0.125,
 }

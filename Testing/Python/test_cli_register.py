@@ -217,7 +217,7 @@ def test_a_model_from_a_file(run, pair, tmp_path):
 
 def test_threads_are_used(run, pair, tmp_path):
     assert run("register", pair.fixed, pair.moving, "--output", tmp_path / "out", *FAST, "--threads", "1").code == 0
-    assert strict_json(tmp_path / "out" / "report.json")["device"] == "cpu, 1 threads"
+    assert strict_json(tmp_path / "out" / "report.json")["device"] == "cpu, 1 thread"
 
 
 def test_brain_extraction_that_is_not_installed(run, pair, tmp_path, monkeypatch):

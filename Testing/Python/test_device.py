@@ -53,7 +53,13 @@ def test_other_names_are_refused_with_the_choices(name: str) -> None:
 
 
 def test_the_label_says_how_many_threads() -> None:
-    assert device_label(torch.device("cpu")) == f"cpu, {torch.get_num_threads()} threads"
+    before = torch.get_num_threads()
+    try:
+        for count, label in ((1, "cpu, 1 thread"), (2, "cpu, 2 threads")):
+            torch.set_num_threads(count)
+            assert device_label(torch.device("cpu")) == label
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_peak_memory_rises_with_what_is_held_and_starts_anew() -> None:

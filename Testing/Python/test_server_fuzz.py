@@ -18,6 +18,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from backend_cases import posix
+from MMLNRegistrationLib.backend.job_requests import JOBS
 from server_cases import TOKEN, Server
 
 pytestmark = posix
@@ -78,4 +79,4 @@ def test_description_names_every_address(server):
     ]
     assert described["security"] == [{"token": []}]
     kinds = described["paths"]["/v1/jobs/{key}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
-    assert [kind["title"] for kind in kinds["oneOf"]] == ["register", "refine", "propagate", "info"]
+    assert [kind["title"] for kind in kinds["oneOf"]] == list(JOBS)

@@ -18,12 +18,14 @@ pytest.importorskip("fastapi")
 from MMLNRegistrationLib.backend.messages import (
     Cancel,
     ErrorEvent,
+    Evaluate,
     Info,
     Outcome,
     Propagate,
     Refine,
     Register,
     ResultEvent,
+    Train,
 )
 from MMLNRegistrationLib.backend.server import lane
 from MMLNRegistrationLib.backend.server.event_log import EventLog
@@ -189,7 +191,7 @@ def test_lane_outlives_a_fault_of_its_client(monkeypatch):
         def __init__(self) -> None:
             Faulty.made += 1
 
-        def submit(self, request, on_progress, on_result, on_error):
+        def submit(self, request, on_progress, on_result, on_error, on_entry=None):
             self.busy = True
             if not isinstance(request, Info):
                 self.on_result = on_result
@@ -241,6 +243,8 @@ def uploads(tmp_path):
 
 
 PAIR = {"kind": "register", "fixed": KEYS["fixed"], "moving": KEYS["moving"]}
+SCAN = {"subject": 7, "image": KEYS["fixed"]}
+CASE = {name: KEYS["fixed"] for name in ("fixed", "moving", "fixed_labels", "moving_labels")}
 
 
 def order(message: object, uploads: Uploads, folder: Path, threads: int | None = None):
@@ -272,6 +276,53 @@ def test_refine_and_propagate(uploads, tmp_path):
     assert isinstance(order(message, uploads, tmp_path / "job").request, Propagate)
 
 
+def test_uploads_that_are_named_often_are_stored_once(uploads, tmp_path):
+    cases = [{**CASE, "moving": KEYS["moving"]}, CASE]
+    message = {"kind": "evaluate", "cases": cases, "structures": "label\n", "refine": 0}
+    given = order(message, uploads, tmp_path / "job", threads=3)
+    folder = tmp_path / "job/input"
+    assert {path: upload.key for path, upload in given.files.items()} == {
+        folder / "case_1_fixed.nii.gz": KEYS["fixed"],
+        folder / "case_1_moving.mha": KEYS["moving"],
+    }
+    assert given.request == Evaluate(
+        cases=folder / "cases.csv", structures=folder / "structures.csv", output=tmp_path / "job/output", refine=0,
+        threads=3,
+    )  # fmt: skip
+    assert given.texts == {
+        folder / "cases.csv": (
+            b"fixed,moving,fixed_labels,moving_labels\r\n"
+            b"case_1_fixed.nii.gz,case_1_moving.mha,case_1_fixed.nii.gz,case_1_fixed.nii.gz\r\n"
+            + b",".join([b"case_1_fixed.nii.gz"] * 4)
+            + b"\r\n"
+        ),
+        folder / "structures.csv": b"label\n",
+    }
+
+
+def test_trainings_read_tables_of_the_servers_own(uploads, tmp_path):
+    held_out = {"subject": 8, "labels": KEYS["moving"]}
+    message = {"kind": "train", "data": [SCAN], "validation_data": [held_out], "config": {"seed": 3}, "skip_bad": True}
+    given = order(message, uploads, tmp_path / "job")
+    folder = tmp_path / "job/input"
+    assert given.request == Train(
+        data=(folder / "scans.csv",), validation_data=(folder / "validation_scans.csv",), skip_bad=True,
+        config=folder / "training.json", output=tmp_path / "job/output",
+    )  # fmt: skip
+    assert given.texts == {
+        folder / "scans.csv": b"image,labels,subject\r\nscan_1_image.nii.gz,,subject_000007\r\n",
+        folder / "validation_scans.csv": (b"image,labels,subject\r\n,validation_scan_1_labels.mha,subject_000008\r\n"),
+        folder / "training.json": b'{"seed": 3}',
+    }
+
+
+def test_a_job_has_so_many_files_at_most(uploads, tmp_path):
+    uploads.limits = Limits(job_files=1)
+    order({"kind": "train", "data": [SCAN, SCAN]}, uploads, tmp_path / "job")
+    with pytest.raises(InputError, match="at most 1 files"):
+        order(PAIR, uploads, tmp_path / "job")
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [
@@ -279,8 +330,24 @@ def test_refine_and_propagate(uploads, tmp_path):
         (b"[" * 100_000, "no JSON"),
         ([], "no JSON object"),
         ({}, "A server takes register"),
-        ({"kind": "train"}, "A server takes register"),
-        ({"kind": "evaluate", "cases": "/etc/passwd"}, "A server takes register"),
+        ({"kind": "shutdown"}, "A server takes register"),
+        ({"kind": "train"}, "needs the field 'data'"),
+        ({"kind": "train", "data": []}, "data names no scan"),
+        ({"kind": "train", "data": ["/etc/passwd"]}, "data must hold objects with subject, image, labels"),
+        ({"kind": "train", "data": [{"subject": 1}]}, "needs an image, labels, or both"),
+        ({"kind": "train", "data": [{"subject": -1, "image": KEYS["fixed"]}]}, "subject must be a whole number from 0"),
+        ({"kind": "train", "data": [{"subject": 1, "image": "/etc/passwd"}]}, "scan 1 image must be the key"),
+        ({"kind": "train", "data": [{**SCAN, "labels": KEYS["network"]}]}, "scan 1 labels must be one of .nii.gz"),
+        ({"kind": "train", "data": [SCAN], "cache": "/etc"}, 'has no field "cache"'),
+        ({"kind": "train", "data": [SCAN], "config": "/etc/passwd"}, "config must be an object"),
+        ({"kind": "train", "data": [SCAN], "device": "tpu"}, "Unknown device"),
+        ({"kind": "evaluate", "cases": "/etc/passwd"}, "cases must be a list"),
+        ({"kind": "evaluate", "cases": []}, "cases names no pair"),
+        ({"kind": "evaluate", "cases": [{"fixed": KEYS["fixed"]}]}, "One of cases needs the field 'moving'"),
+        ({"kind": "evaluate", "cases": [{"fixed": None}]}, "One of cases needs the field"),
+        ({"kind": "evaluate", "cases": [{"fixed": {}}]}, "case 1 fixed must be the key of an upload"),
+        ({"kind": "evaluate", "cases": [CASE], "structures": 1}, "structures must be a text"),
+        ({"kind": "evaluate", "cases": [CASE], "initial": "/etc/passwd"}, "initial must be the key"),
         ({"kind": "register"}, "needs the field"),
         ({**PAIR, "fixed": "/etc/passwd"}, "fixed must be the key of an upload"),
         ({**PAIR, "fixed": ["a"]}, "fixed must be the key of an upload"),
@@ -291,7 +358,6 @@ def test_refine_and_propagate(uploads, tmp_path):
         ({**PAIR, "initial": "/etc/passwd"}, "initial must be the key"),
         ({**PAIR, "initial": KEYS["fixed"]}, "initial must be one of .tfm"),
         ({**PAIR, "fixed": KEYS["network"]}, "fixed must be one of .nii.gz"),
-        ({**PAIR, "fixed": KEYS["moving"]}, "used twice"),
         ({**PAIR, "refine": -1}, "refine must be a whole number"),
         ({**PAIR, "nonsense": 1}, "has no field"),
         ({**PAIR, "files": ["job.json"]}, "files must be one of"),
@@ -305,7 +371,9 @@ def test_orders_that_are_none(message, words, uploads, tmp_path):
 
 def test_schema_names_the_fields_of_the_messages():
     schemas = {schema["title"]: schema for schema in job_schema()["oneOf"]}
-    assert set(schemas) == {"register", "refine", "propagate", "info"}
+    assert set(schemas) == {"register", "refine", "propagate", "evaluate", "train", "info"}
+    scan = schemas["train"]["properties"]["data"]["items"]
+    assert (scan["required"], scan["properties"]["image"]["description"]) == (["subject"], "key of an upload")
     assert schemas["register"]["required"] == ["kind", "fixed", "moving"]
     assert schemas["register"]["properties"]["refine"] == {"type": "integer", "minimum": 0, "maximum": 10_000}
     assert schemas["register"]["properties"]["files"]["items"]["enum"][0] == "transform.h5"

@@ -150,8 +150,8 @@ class Errand:
                 put(message, place, self._send(file, suffixes, share))
                 continue
             if file not in keys:
-                number = len(keys)
-                share = self._share(f"upload: file {number + 1} of {len(listed)}", number / len(listed), 1 / len(listed))
+                step = f"upload: file {len(keys) + 1} of {len(listed)}"
+                share = self._share(step, len(keys) / len(listed), 1 / len(listed))
                 keys[file] = self._send(file, suffixes, share)
             put(message, place, keys[file])
 

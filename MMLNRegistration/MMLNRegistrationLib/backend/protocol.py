@@ -165,7 +165,7 @@ def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) ->
         raise ProtocolError(str(error), id) from error
 
 
-def _filled(kind: type[Any], what: str, values: dict[str, Any]) -> Any:
+def _filled(kind: Any, what: str, values: dict[str, Any]) -> Any:
     """One of a kind with these values for its fields; raises InputError."""
     types = _types(kind)
     if unknown := sorted(set(values) - set(types)):
@@ -177,7 +177,7 @@ def _filled(kind: type[Any], what: str, values: dict[str, Any]) -> Any:
 
 
 @cache
-def _types(kind: type[Any]) -> dict[str, Any]:
+def _types(kind: Any) -> dict[str, Any]:
     """The types of a message's fields, by name."""
     return get_type_hints(kind)
 
@@ -196,7 +196,7 @@ def _converted(value: Any, kind: Any, name: str) -> Any:
             raise InputError(f"{name} must be an object, not {_shown(value)}.")
         inner = get_args(kind)[1]
         return value if inner is Any else {key: _converted(item, inner, name) for key, item in value.items()}
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise InputError(f"{name} must hold objects with {_listed(_types(kind))}, not {_shown(value)}.")
         return _filled(kind, f"One of {name}", value)

@@ -34,7 +34,8 @@ def device_label(device: torch.device) -> str:
     """What reports call the device, such as `cpu, 2 threads` or `cuda:0, NVIDIA H100`."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
-    return f"cpu, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"cpu, {count} thread{'s' if count > 1 else ''}"
 
 
 def reset_peak_memory(device: torch.device) -> None:

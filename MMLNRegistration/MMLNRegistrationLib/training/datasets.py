@@ -93,7 +93,7 @@ def check_scans(dataset: Dataset) -> tuple[Problem, ...]:
 
 
 def good_scans(dataset: Dataset, skip_bad: bool) -> Dataset:
-    """A data set that check_scans finds nothing wrong with; skip_bad leaves out what it does, else InputError says it."""
+    """What check_scans finds nothing wrong with. Raises InputError for the rest, which skip_bad leaves out."""
     problems = check_scans(dataset)
     if problems and not skip_bad:
         more = f" ({len(problems)} files are bad)" if len(problems) > 1 else ""

@@ -25,7 +25,7 @@ from .limits import Limits
 from .orders import OUTPUT, Order, read_order
 from .records import DONE, ENDED, FAILED, RUNNING, WAITING, Journal, Record
 from .refusals import Refusal
-from .training_jobs import KEPT_LONGER, came_further, going_on, remove_all_but_results, stopped_in_time
+from .training_jobs import KEPT_LONGER, going_on, remove_all_but_results, stopped_in_time
 from .uploads import Uploads
 from .views import job_view, shown_key, table_row, told
 
@@ -190,10 +190,9 @@ class Board:
             if lane.key is not None:
                 record = self._records[lane.key]
                 record.state = WAITING
-                self._remove_half_done(record)
+                self._journal.remove_half_done(record)
                 self._journal.write(record)
-                again = "go on" if record.kind == "train" else "be begun anew"
-                log.info("job %s: stopped, to %s when the server is back", shown_key(record.key), again)
+                log.info("job %s: stopped, to be begun anew when the server is back", shown_key(record.key))
         self.let_readers_go()
 
     # What the lanes tell, in their threads.
@@ -226,8 +225,8 @@ class Board:
         if record.state in ENDED:
             self._logs[record.key].add(record.event or {}, is_last=True)
             return
-        self._remove_half_done(record)
-        if record.state == RUNNING and record.attempts >= _MOST_ATTEMPTS and not self._came_further(record):
+        self._journal.remove_half_done(record)
+        if record.state == RUNNING and record.attempts >= _MOST_ATTEMPTS and not self._journal.came_further(record):
             sentence = f"The job is lost: the server broke down {record.attempts} times in the middle of it."
             self._fail(record, ErrorEvent(id=record.key, cause="failed", sentence=sentence))
             return
@@ -235,16 +234,6 @@ class Board:
         self._tell_queue(record)
         self._queue.put(record)
         log.info("job %s: waits again after a restart", shown_key(record.key))
-
-    def _remove_half_done(self, record: Record) -> None:
-        """Of a job that is to be done again; a training goes on with what it has."""
-        if record.kind != "train":
-            self._journal.remove_results(record.key)
-
-    def _came_further(self, record: Record) -> bool:
-        """Whether a training that took the server down is not just begun in vain again and again."""
-        output = self._journal.folder(record.key) / OUTPUT
-        return record.kind == "train" and came_further(output, record.begun_at or 0.0)
 
     def _watch_training(self, record: Record, now: float) -> None:
         self._count_stored(record)
@@ -265,9 +254,7 @@ class Board:
         try:
             for path, upload in order.files.items():
                 self.uploads.take(upload, path)
-            for path, content in order.texts.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            self._journal.write_texts(order.texts)
             self._journal.write(record)
             self.uploads.stored_bytes += texts_bytes
         except OSError as error:

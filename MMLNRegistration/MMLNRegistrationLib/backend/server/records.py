@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from ...writing import write_whole
 from .orders import INPUT, OUTPUT
+from .training_jobs import came_further
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 ENDED = (DONE, FAILED)
@@ -60,6 +61,12 @@ class Journal:
         self.folder(record.key).mkdir(mode=0o700, exist_ok=True)
         write_whole(self.folder(record.key) / _NAME, json.dumps(asdict(record)).encode())
 
+    def write_texts(self, texts: Mapping[Path, bytes]) -> None:
+        """Store small files that a job's request names. Raises OSError."""
+        for path, content in texts.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     def read(self) -> Iterator[Record]:
         """All jobs in the order in which they came. Folders of jobs that were never accepted are removed."""
         records = []
@@ -83,6 +90,15 @@ class Journal:
         """Remove finished and unfinished results."""
         for path in self._leftovers(key):
             shutil.rmtree(path, ignore_errors=True)
+
+    def remove_half_done(self, record: Record) -> None:
+        """Remove the results of a job that is to be done again. A training goes on with what it has."""
+        if record.kind != "train":
+            self.remove_results(record.key)
+
+    def came_further(self, record: Record) -> bool:
+        """Whether a job that was broken off has left more than it found; only a training can."""
+        return record.kind == "train" and came_further(self.folder(record.key) / OUTPUT, record.begun_at or 0.0)
 
     def _leftovers(self, key: str) -> list[Path]:
         folder = self.folder(key)

@@ -30,7 +30,7 @@ def unpacked(asked: JobRequest, input: Path, output: Path) -> tuple[Work, dict[P
 
 def _evaluation(asked: JobEvaluate, input: Path, output: Path) -> tuple[Work, dict[Path, bytes]]:
     cases, structures = input / "cases.csv", input / "structures.csv"
-    texts = {cases: _table(COLUMNS, ((asdict(case)[column].name for column in COLUMNS) for case in asked.cases))}
+    texts = {cases: _table(COLUMNS, [[asdict(case)[column].name for column in COLUMNS] for case in asked.cases])}
     if asked.structures is not None:
         texts[structures] = asked.structures.encode()
     settings = {entry.name: getattr(asked, entry.name) for entry in fields(Settings)}

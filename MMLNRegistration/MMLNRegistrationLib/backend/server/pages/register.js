@@ -224,9 +224,9 @@ function fileButton(key, name) {
 
 async function show(key, event) {
   const report = event.report;
-  const [before, after] = [report.similarity_before.correlation, report.similarity_after.correlation];
+  const [before, after] = [report.similarity_before, report.similarity_after].map((entry) => entry.local_correlation ?? 0);
   byId("verdict").textContent =
-    `Similarity ${before.toFixed(3)} → ${after.toFixed(3)}, ${report.folded_voxels} folded voxels, ` +
+    `Local similarity ${before.toFixed(2)} → ${after.toFixed(2)}, ${report.folded_voxels} folded voxels, ` +
     `${report.seconds.total.toFixed(1)} s on ${report.device}.`;
   byId("notes").replaceChildren(...report.notes.map((note) => element("li", {}, note)));
   byId("files").replaceChildren(...Object.keys(event.files).map((name) => fileButton(key, name)));
