@@ -93,6 +93,8 @@ def _require_folder(folder: RunFolder, settings: RunSettings) -> None:
     if settings.resume:
         if not folder.exists():
             raise InputError(f"There is no run in {folder.path} to resume; start it without --resume.")
+        if not folder.checkpoints.is_dir():  # a server keeps them; to begin anew here would undo the run
+            raise InputError(f"The run in {folder.path} has no checkpoints to go on from; begin one in another folder.")
         if folder.read_config() != settings.config:
             raise InputError(
                 f"The run in {folder.path} was begun with other settings; resume it without --config, or take another "

@@ -6,6 +6,7 @@ Each job has a folder, with `job.json`, which is replaced whole, the volumes in 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -112,5 +113,10 @@ class Journal:
         shutil.rmtree(folder, ignore_errors=True)
 
     def stored_bytes(self, key: str) -> int:
-        """Of all files of a job."""
-        return sum(path.stat().st_size for path in self.folder(key).rglob("*") if path.is_file())
+        """Of all files of a job. They may come and go meanwhile."""
+        size = 0
+        for folder, _, names in os.walk(self.folder(key)):
+            for name in names:
+                with suppress(OSError):
+                    size += os.stat(os.path.join(folder, name)).st_size
+        return size

@@ -42,7 +42,8 @@ def remove_all_but_results(output: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name not in TRAINING_FILES:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def stopped_in_time(key: str, output: Path, hours: float) -> ResultEvent | ErrorEvent:
