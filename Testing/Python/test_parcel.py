@@ -91,13 +91,18 @@ def test_training(brains, tmp_path):
 def test_held_out_scans(brains, tmp_path):
     for name in ("images", "more"):
         (tmp_path / name).mkdir()
-    for number, folder in ((0, "images"), (1, "images"), (2, "more")):
+    for number, folder in ((0, "images"), (1, "images"), (2, "more"), (3, "more")):
         for file in brains.glob(f"{SUBJECTS[number]}_*"):
             (tmp_path / folder / file.name).write_bytes(file.read_bytes())
     request = Train(data=(tmp_path / "images",), validation_data=(tmp_path / "more",), output=tmp_path / "run")
     job = packed(request).request
     assert isinstance(job, JobTrain)
-    assert ([scan.subject for scan in job.data], [scan.subject for scan in job.validation_data]) == ([1, 2], [3])
+    assert ([scan.subject for scan in job.data], [scan.subject for scan in job.validation_data]) == ([1, 2], [3, 4])
+    (tmp_path / "one").mkdir()
+    for file in brains.glob(f"{SUBJECTS[2]}_*"):
+        (tmp_path / "one" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match="Validation needs scans of at least two subjects"):
+        packed(replace(request, validation_data=(tmp_path / "one",)))
     with pytest.raises(InputError, match="Subject anna is in both"):
         packed(replace(request, validation_data=(brains,)))
 
@@ -117,6 +122,9 @@ def test_what_a_server_cannot_train_is_told_before_anything_is_sent(brains, tmp_
         (replace(request, cache=tmp_path), "leave out --cache"),
         (replace(request, data=(tmp_path / "gone",)), "gone does not exist"),
         (replace(request, data=(few,)), "Of 1 subjects"),
+        (replace(request, validation_data=(few,), data=(bad,)), "zoe_image.nii.gz"),
+        (replace(request, validation_data=(few,), data=(bad,), skip_bad=True), "Subject anna is in both"),
+        (replace(request, output=bad), "is not empty; give a new folder"),
         (replace(request, data=(bad,)), "zoe_image.nii.gz"),
         (replace(request, config=tmp_path / "gone.json"), "cannot be read as JSON"),
         (replace(request, config=write_config(config, {"sed": 3})), "no setting 'sed'"),

@@ -229,7 +229,7 @@ def test_training_on_the_command_line(server, brains, run, tmp_path, monkeypatch
     assert "Step 2, level 1: loss" in outcome.stdout
     assert f"{tmp_path / 'run' / 'best.safetensors'}" in outcome.stdout.splitlines()[-1]
     for options, sentence in (
-        (("--resume",), "is not empty; choose another folder"),
+        ((), "is not empty; give a new folder for the run"),
         (("--output", tmp_path / "new", "--resume"), "leave out --resume"),
         (("--output", tmp_path / "new", "--cache", tmp_path), "leave out --cache"),
         (("--output", tmp_path / "new", "--data", tmp_path / "gone"), "gone does not exist"),

@@ -99,9 +99,9 @@ class Errand:
     def _run(self) -> Outcome:
         output = None if isinstance(self._request, Info) else self._request.output
         overwrite = bool(getattr(self._request, "overwrite", False))
+        parcel = packed(self._request)
         if output is not None:
             require_free_folder(output, overwrite)
-        parcel = packed(self._request)
         files = parcel.files
         for file in files.values():
             _require_file(file)

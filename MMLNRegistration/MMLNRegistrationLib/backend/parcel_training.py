@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,8 @@ def packed_training(request: Train) -> Parcel:
         raise InputError("A server goes on with a training by itself; leave out --resume, or train on this machine.")
     if request.cache is not None:
         raise InputError("A server keeps the prepared scans itself; leave out --cache, or train on this machine.")
+    if request.output.is_dir() and any(request.output.iterdir()):
+        raise InputError(f"{request.output} is not empty; give a new folder for the run.")
     training = good_scans(find_scans(request.data), request.skip_bad)
     held_out: tuple[Scan, ...] = ()
     if request.validation_data:
@@ -37,10 +40,10 @@ def packed_training(request: Train) -> Parcel:
         require_apart(training, validation)
         held_out = validation.scans
     config = _config(request.config)
-    if find_spec("torch"):  # else the server's worker checks this, when the job's turn comes
-        _require_trainable(request, training)
     everybody = dict.fromkeys(scan.subject for scan in (*training.scans, *held_out))
     numbers = {subject: number for number, subject in enumerate(everybody, start=1)}
+    if find_spec("torch"):  # else the server's worker checks this, when the job's turn comes
+        _require_trainable(request.config, _numbered(training, numbers), held_out)
     job = JobTrain(
         data=_job_scans(training.scans, numbers),
         validation_data=_job_scans(held_out, numbers),
@@ -86,13 +89,27 @@ def _config(path: Path | None) -> dict[str, Any] | None:
     return values
 
 
-def _require_trainable(request: Train, training: Dataset) -> None:
+def _numbered(dataset: Dataset, numbers: Mapping[str, int]) -> Dataset:
+    """The data set with the server's names of the subjects, which its split is drawn by."""
+    scans = (replace(scan, subject=subject_name(numbers[scan.subject])) for scan in dataset.scans)
+    return dataset._replace(scans=tuple(scans))
+
+
+def _require_trainable(config_file: Path | None, training: Dataset, held_out: tuple[Scan, ...]) -> None:
     """Raise InputError for settings that are none, and for too few subjects."""
     from ..training.config import read_config
+    from ..training.pairs import require_pairs
+    from ..training.validation import require_validation_pairs
 
-    config = read_config(request.config)
-    if not request.validation_data:
-        split_by_subject(training, config.validation_share, config.seed)
+    config, scans = read_config(config_file), training.scans
+    if not held_out:
+        split = split_by_subject(training, config.validation_share, config.seed)
+        scans, held_out = (
+            tuple(scan for scan in training.scans if scan.subject in subjects)
+            for subjects in (split.training, split.validation)
+        )
+    require_pairs(scans, config)
+    require_validation_pairs(held_out)
 
 
 def _finish(name: str, folder: Path, names: Names) -> None:
