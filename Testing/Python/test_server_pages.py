@@ -139,6 +139,9 @@ def test_two_volumes_to_a_report(page, pair):
     assert download.value.path().read_bytes()[1:4] == b"HDF"
     report = page.frame_locator("#report")
     expect(report.get_by_text("Registration report")).to_be_visible()
+    figures = page.locator("#verdict").inner_text().partition(",")[0]
+    assert figures.startswith("Local similarity 0.")
+    expect(report.get_by_text(figures).first).to_be_visible()  # the page and the report say the same
     expect(report.locator("body")).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.locator("#result").scroll_into_view_if_needed()
     page.evaluate("scrollTo(0, document.getElementById('result').offsetTop - 20)")
