@@ -6,8 +6,8 @@ The model goes to MMLNRegistrationLib/models/, the run's settings, split, enviro
 Resources/Training/NAME/: all that is needed to train it again.
 
 --share keeps a part of what the network has learnt to add to its steps along the force (MMLNConfig.force_step_voxels).
-Each level's output is nearly linear in its last weights, which start near zero, so 0 is the steps alone and 1 the trained
-network; a short training on the images' similarity alone overshoots, and half of it registers better than either.
+Each level's output is nearly linear in its last weights, which start near zero, so 0 is the steps alone and 1 the
+trained network; a short training on the images' similarity alone overshoots, and half of it does better than either.
 """
 
 from __future__ import annotations

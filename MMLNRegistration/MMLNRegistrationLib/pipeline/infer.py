@@ -57,7 +57,7 @@ def _told(network: MMLN, progress: Progress) -> Iterator[None]:
     """Tell the progress before every convolution: on a processor the passes of the finest level take seconds each, and
     whoever cancels does it where progress is told."""
     layers = [
-        [layer for layer in level.modules() if not any(layer.children())]  # type: ignore[union-attr]
+        [layer for layer in level.modules() if not any(layer.children())]
         for level in network.levels
     ]
     costs = [8**index for index in range(len(layers))]

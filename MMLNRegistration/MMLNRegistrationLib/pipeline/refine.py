@@ -82,7 +82,8 @@ def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig
     fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
     """
     config = config.settled(bool(velocity.any()))
-    assert config.iterations is not None and config.factors is not None
+    assert config.iterations is not None
+    assert config.factors is not None
     if config.iterations == 0:
         return velocity
     plan = [(factor, config.iterations * multiple) for factor, multiple in config.factors]
