@@ -4,6 +4,10 @@
 
 The model goes to MMLNRegistrationLib/models/, the run's settings, split, environment, ledger and curves to
 Resources/Training/NAME/: all that is needed to train it again.
+
+--share keeps a part of what the network has learnt to add to its steps along the force (MMLNConfig.force_step_voxels).
+Each level's output is nearly linear in its last weights, which start near zero, so 0 is the steps alone and 1 the
+trained network; a short training on the images' similarity alone overshoots, and half of it does better than either.
 """
 
 from __future__ import annotations
@@ -13,7 +17,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint, save_checkpoint
+from MMLNRegistrationLib.model.network import MMLN
 from MMLNRegistrationLib.model.registry import BUNDLED_FOLDER, SUFFIX
 
 RECORDS = ("config.json", "split.json", "environment.json", "ledger.jsonl", "curves.svg")
@@ -27,9 +34,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN")
     for option in ("name", "description", "training-data", "commit"):
         parser.add_argument(f"--{option}", required=True)
+    parser.add_argument("--share", type=float, default=1.0, help="of the learnt correction to keep, above 0 to 1")
     arguments = parser.parse_args()
+    if not 0 < arguments.share <= 1:
+        parser.error(f"--share must lie above 0 and up to 1, not {arguments.share:g}.")
 
     trained = load_checkpoint(arguments.run / "best.safetensors")
+    keep_share(trained.network, arguments.share)
     card = replace(
         trained.card,
         name=arguments.name,
@@ -47,6 +58,13 @@ def main() -> None:
     for name in RECORDS:
         shutil.copyfile(arguments.run / name, record / name)
     print(f"{path}: {path.stat().st_size} bytes, grid {card.grid_spacing_mm:g} mm, {trained.network.config}")
+
+
+@torch.no_grad()
+def keep_share(network: MMLN, share: float) -> None:
+    """Scale what the levels add to the velocity, in place."""
+    for level in network.levels:
+        level.output.weight.mul_(share)  # type: ignore[union-attr, operator]
 
 
 if __name__ == "__main__":

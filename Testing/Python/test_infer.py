@@ -10,6 +10,7 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard
 from MMLNRegistrationLib.model.network import pyramid
 from MMLNRegistrationLib.pipeline.infer import brings_closer, halvings, network_velocity
+from MMLNRegistrationLib.progress import Cancelled
 from MMLNRegistrationLib.spatial.warp import resize_displacement
 
 CARD = ModelCard("tiny", "a test", "nothing", "none", "none", "2026-01-01", grid_spacing_mm=2.0)
@@ -35,6 +36,32 @@ def test_halvings(model_mm: float, grid_mm: float, count: int) -> None:
 def test_grids_that_do_not_fit_are_refused(model_mm: float, grid_mm: float) -> None:
     with pytest.raises(InputError, match="model tiny works on a grid"):
         halvings(dataclasses.replace(CARD, grid_spacing_mm=model_mm), grid_mm)
+
+
+def test_progress_is_told_before_every_layer_and_never_after_the_end() -> None:
+    model = Checkpoint(tiny_network(levels=2).eval(), CARD)
+    told: list[float] = []
+    with torch.no_grad():
+        network_velocity(model, *blob_pair(32), 1.0, (16, 16, 16), lambda step, fraction: told.append(fraction))
+        count = len(told)
+        model.network(*blob_pair(32))
+    assert count > 20
+    assert len(told) == count
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert 0.9 < told[-1] < 1
+
+
+def test_cancelled_between_two_layers_it_leaves_nothing_behind() -> None:
+    model = Checkpoint(tiny_network(levels=2).eval(), CARD)
+
+    def cancel(step: str, fraction: float) -> None:
+        raise Cancelled
+
+    with torch.no_grad():
+        with pytest.raises(Cancelled):
+            network_velocity(model, *blob_pair(32), 1.0, (16, 16, 16), cancel)
+        model.network(*blob_pair(32))
 
 
 def test_brings_closer() -> None:

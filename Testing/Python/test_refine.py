@@ -169,7 +169,7 @@ def test_two_runs_give_the_same_bits() -> None:
 def test_progress_rises_from_zero_once_an_iteration() -> None:
     told: list[float] = []
     refine(FIXED, MOVING, zero_velocity(), replace(QUICK, iterations=2), lambda step, fraction: told.append(fraction))
-    assert len(told) == 2 * sum(multiple for _, multiple in QUICK.factors)
+    assert len(told) == 2 * (3 + 2 + 1)
     assert told[0] == 0
     assert told == sorted(told)
     assert told[-1] < 1
@@ -192,3 +192,16 @@ def test_a_cancelled_run_ends_within_one_iteration(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Cancelled):
         refine(FIXED, MOVING, zero_velocity(), QUICK, cancel_at_the_third_call)
     assert len(computed) == 2
+
+
+def test_a_velocity_that_is_there_is_refined_at_full_resolution_alone() -> None:
+    start, told = zero_velocity(), []
+    start[:, :, 4, 4, 4] = 0.1
+    refine(FIXED, MOVING, start, RefineConfig(), lambda step, fraction: told.append(step))
+    assert told == ["refine: full resolution"] * 7
+
+
+def test_own_wishes_win_over_the_defaults_of_a_start() -> None:
+    wish = RefineConfig(iterations=3, factors=((2, 1),))
+    assert wish.settled(is_started=True) == wish.settled(is_started=False) == wish
+    assert RefineConfig().settled(is_started=False).iterations == 20

@@ -18,10 +18,11 @@ from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend import models, runner
 from MMLNRegistrationLib.backend.failures import breaks_the_device, failure_of
 from MMLNRegistrationLib.backend.messages import Evaluate, Info, Refine, Settings, Train
-from MMLNRegistrationLib.backend.runner import Runner
+from MMLNRegistrationLib.backend.runner import Runner, default_model
 from MMLNRegistrationLib.errors import InputError, RegistrationError
 from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
+from MMLNRegistrationLib.model.registry import DEFAULT_MODEL, NO_MODEL
 from MMLNRegistrationLib.pipeline.registration import Options
 from MMLNRegistrationLib.pipeline.registration import register as register_volumes
 from MMLNRegistrationLib.progress import Cancelled
@@ -245,3 +246,9 @@ def test_settings_become_options(model):
         Runner().options(Settings(similarity="magic"))
     with pytest.raises(InputError, match="is no file"):
         Runner().options(Settings(initial="gone.h5"))
+
+
+def test_the_default_model_is_taken_where_it_fits() -> None:
+    assert default_model(Settings()) == DEFAULT_MODEL
+    assert default_model(Settings(similarity="mutual_information")) == NO_MODEL
+    assert default_model(Settings(spacing_mm=2.0)) == NO_MODEL

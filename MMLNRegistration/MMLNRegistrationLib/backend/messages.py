@@ -50,9 +50,9 @@ class Search:
 class Settings(Search):
     """How to register; the defaults are the accurate preset.
 
-    model: name or file of a trained network, registry.DEFAULT_MODEL when not given; the word none for a refinement from
-    zero. initial: affine, rigid, identity, or a transform file. spacing_mm: voxel size of the grid that the field is
-    found on.
+    model: name or file of a trained network, or the word none for a refinement from zero. When not given it is
+    registry.DEFAULT_MODEL, and none where similarity or spacing_mm are not the defaults, which that was made for.
+    initial: affine, rigid, identity, or a transform file. spacing_mm: voxel size of the grid that holds the field.
     """
 
     model: str | None = None

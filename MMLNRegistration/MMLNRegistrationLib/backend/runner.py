@@ -46,8 +46,6 @@ Report = Callable[[Mapping[str, Any]], None]
 """Called with every line of a table that a request writes as it goes, see messages.EntryEvent."""
 
 _LARGER_SPACING = 2.0
-_FULL_RESOLUTION = ((1, 1),)
-"""RefineConfig.factors for a velocity that has all detail already."""
 
 
 def nobody(entry: Mapping[str, Any]) -> None:
@@ -90,7 +88,7 @@ class Runner:
     def options(self, settings: Settings) -> Options:
         """The pipeline's options for these settings, masks aside. Raises InputError."""
         options = Options(
-            model=self._model(settings.model or DEFAULT_MODEL),
+            model=self._model(settings.model or default_model(settings)),
             initial=_initial(settings.initial),
             brain=settings.brain,
             device=settings.device,
@@ -118,7 +116,7 @@ class Runner:
             brain=request.brain,
             device=request.device,
             prepare=PrepareConfig(spacing_mm=float(stored.start.net_geometry.spacing_mm[0])),
-            refine=replace(_refinement(request), factors=_FULL_RESOLUTION),
+            refine=_refinement(request),
         )
         return self._register_pair(request, fixed, moving, options, progress, partial_name)
 
@@ -278,6 +276,13 @@ def _coarser(options: Options) -> tuple[Options, str]:
         except InputError:
             return replace(options, model=None), f"{note} The network does not work there and was left out."
     return options, note
+
+
+def default_model(settings: Settings) -> str:
+    """The model where none is asked for: the bundled one, unless it was not made for such images or such a grid."""
+    plain = Settings()
+    fits = (settings.similarity, settings.spacing_mm) == (plain.similarity, plain.spacing_mm)
+    return DEFAULT_MODEL if fits else NO_MODEL
 
 
 def _refinement(search: Search) -> RefineConfig:

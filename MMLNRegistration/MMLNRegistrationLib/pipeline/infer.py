@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -10,7 +12,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..model.checkpoint import Checkpoint, ModelCard
 from ..model.local_correlation import LocalCorrelation
-from ..model.network import pyramid
+from ..model.network import MMLN, pyramid
+from ..progress import Progress, silent
 from ..spatial.velocity import integrate
 from ..spatial.warp import resize_displacement, warp
 
@@ -30,7 +33,12 @@ def halvings(card: ModelCard, spacing_mm: float) -> int:
 
 
 def network_velocity(
-    model: Checkpoint, fixed: Tensor, moving: Tensor, spacing_mm: float, shape_kji: tuple[int, ...]
+    model: Checkpoint,
+    fixed: Tensor,
+    moving: Tensor,
+    spacing_mm: float,
+    shape_kji: tuple[int, ...],
+    progress: Progress = silent,
 ) -> Tensor:
     """The velocity (1, 3, *shape_kji) that the network gives, in voxels of that corner-aligned grid.
 
@@ -39,8 +47,39 @@ def network_velocity(
     times = halvings(model.card, spacing_mm) + 1
     network = model.network.to(fixed.device)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    velocity = network(pyramid(fixed, times)[0], pyramid(moving, times)[0]).velocity
+    with _told(network, progress):
+        velocity = network(pyramid(fixed, times)[0], pyramid(moving, times)[0]).velocity
     return resize_displacement(velocity, shape_kji)
+
+
+@contextmanager
+def _told(network: MMLN, progress: Progress) -> Iterator[None]:
+    """Tell the progress before every convolution: on a processor the passes of the finest level take seconds each, and
+    whoever cancels does it where progress is told."""
+    layers = [
+        [layer for layer in level.modules() if not any(layer.children())]
+        for level in network.levels
+    ]
+    costs = [8**index for index in range(len(layers))]
+    passes = [network.config.passes_of(index + 1) for index in range(len(layers))]
+    total = sum(cost * count * len(own) for cost, count, own in zip(costs, passes, layers, strict=True))
+    done = 0
+
+    def tell(cost: int) -> None:
+        nonlocal done
+        progress("network", min(done / total, 1.0))
+        done += cost
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, cost=cost: tell(cost))
+        for cost, own in zip(costs, layers, strict=True)
+        for layer in own
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def brings_closer(velocity: Tensor, fixed: Tensor, moving: Tensor) -> bool:

@@ -18,7 +18,7 @@ and cheap to integrate while the finest detail still drives it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,10 +40,12 @@ SimilarityGradient = Callable[[Tensor], tuple[float, Tensor]]
 class RefineConfig:
     """Instance optimisation. Defaults were tuned on the training subjects; see BENCHMARKS.md."""
 
-    iterations: int = 20
-    """At the finest image resolution. Coarser ones, being cheaper, get more: see factors."""
-    factors: tuple[tuple[int, int], ...] = ((4, 3), (2, 2), (1, 1))
-    """(image coarsening, iterations as a multiple of the finest level's), coarse to fine."""
+    iterations: int | None = None
+    """At the finest image resolution; by default 20 from zero, 7 from a velocity that is there already."""
+    factors: tuple[tuple[int, int], ...] | None = None
+    """(image coarsening, iterations as a multiple of the finest resolution's), coarse to fine. By default a quarter,
+    half and full resolution from zero, and full resolution alone from a velocity that is there already, as coarser
+    ones would take its detail away."""
     velocity_factor: int = 2
     """The velocity grid is the network grid coarsened by this."""
     similarity: str = "local_correlation"
@@ -64,18 +66,30 @@ class RefineConfig:
         if self.similarity not in SIMILARITIES:
             raise InputError(f"Unknown similarity {self.similarity!r}; choose {', '.join(SIMILARITIES)}.")
 
+    def settled(self, is_started: bool) -> RefineConfig:
+        """The same with its defaults filled in. is_started: it begins at a velocity other than zero."""
+        iterations, factors = (7, ((1, 1),)) if is_started else (20, ((4, 3), (2, 2), (1, 1)))
+        return replace(
+            self,
+            iterations=iterations if self.iterations is None else self.iterations,
+            factors=factors if self.factors is None else self.factors,
+        )
+
 
 def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig, progress: Progress) -> Tensor:
     """The velocity (1, 3, k, j, i) on the velocity grid, improved from the given one of the same shape.
 
     fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
     """
+    config = config.settled(bool(velocity.any()))
+    assert config.iterations is not None
+    assert config.factors is not None
     if config.iterations == 0:
         return velocity
-    counts = [config.iterations * multiple for _, multiple in config.factors]
-    total, done = sum(counts), 0
+    plan = [(factor, config.iterations * multiple) for factor, multiple in config.factors]
+    total, done = sum(iterations for _, iterations in plan), 0
     finest_shape = tuple(velocity.shape[2:])
-    for (factor, _), iterations in zip(config.factors, counts, strict=True):
+    for factor, iterations in plan:
         image_shape = _coarse_shape(fixed.shape[2:], factor)
         grid_factor = max(1, factor // config.velocity_factor)
         velocity = resize_displacement(velocity, _coarse_shape(finest_shape, grid_factor))

@@ -92,10 +92,11 @@ def register(
         _require_overlap(moving_net, fixed, moving)
 
     with clock.step("network"):
-        velocity, network_notes = _network_velocity(options, fixed_net, moving_net)
+        velocity, network_notes = _network_velocity(options, fixed_net, moving_net, progress)
 
     with clock.step("refine"):
-        velocity = refine(fixed_net, moving_net, velocity, options.refine, progress)
+        refinement = options.refine.settled(is_started=bool(velocity.any()))
+        velocity = refine(fixed_net, moving_net, velocity, refinement, progress)
 
     with clock.step("remove folding"):
         unfolded = remove_folding(velocity, net, fixed.geometry, moving_ras_from_fixed_ras, progress)
@@ -132,7 +133,7 @@ def register(
         repair=unfolded.repair,
         peak_memory_bytes=max(clock.peak_memory_bytes.values(), default=None),
         peak_memory_bytes_by_step=clock.peak_memory_bytes,
-        settings=_settings(options),
+        settings=_settings(options, refinement),
         notes=initial.notes + network_notes + _notes(fixed, fixed_foreground, moving, moving_foreground),
     )
 
@@ -199,7 +200,9 @@ def _on_network_grid_mask(mask: Foreground, geometry: Geometry, net: Geometry) -
     return on_network_grid(voxels, net, np.eye(4)) > 0.5
 
 
-def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def _network_velocity(
+    options: Options, fixed: Tensor, moving: Tensor, progress: Progress
+) -> tuple[Tensor, tuple[str, ...]]:
     """The network's velocity on the velocity grid, in its voxels, fading to zero at the border, and notes on it.
 
     Outside its grid the map is the linear one: without the fading it would jump there. Zero without a model, and
@@ -211,7 +214,7 @@ def _network_velocity(options: Options, fixed: Tensor, moving: Tensor) -> tuple[
     nothing = torch.zeros(1, 3, *shape, device=fixed.device)
     if options.model is None:
         return nothing, ()
-    velocity = network_velocity(options.model, fixed, moving, options.prepare.spacing_mm, shape)
+    velocity = network_velocity(options.model, fixed, moving, options.prepare.spacing_mm, shape, progress)
     velocity = velocity * border_taper(shape, options.refine.taper_voxels, fixed.device)
     if brings_closer(velocity, fixed, moving):
         return velocity, ()
@@ -225,7 +228,7 @@ def _model_name(options: Options) -> str:
     return options.model.card.name if options.model else "none: started from zero velocity"
 
 
-def _settings(options: Options) -> dict[str, object]:
+def _settings(options: Options, refinement: RefineConfig) -> dict[str, object]:
     """The options as plain values for the report."""
     return {
         "initial": options.initial if isinstance(options.initial, str) else "given",
@@ -233,7 +236,7 @@ def _settings(options: Options) -> dict[str, object]:
         "moving_mask": options.moving_mask.name if options.moving_mask else "none",
         "brain": options.brain,
         "prepare": asdict(options.prepare),
-        "refine": asdict(options.refine),
+        "refine": asdict(refinement),
     }
 
 
