@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,12 +117,12 @@ class Errand:
             with suppress(ConnectionTrouble, Refused):
                 self._connection.ask("DELETE", f"/v1/jobs/{self._key}")
             raise JobError(event.cause, names.back(event.sentence), event.offers)
-        outcome = Outcome({}, event.report)
+        outcome = Outcome({}, names.back(event.report))
         if output is not None:
             with output_folder(output, overwrite, f"{PARTIAL_PREFIX}{self._key}") as folder:
                 self._fetch(sorted(event.files), folder)
                 parcel.finish(folder, names)
-            outcome = Outcome({name: output / name for name in event.files}, event.report)
+            outcome = replace(outcome, files={name: output / name for name in event.files})
         with suppress(ConnectionTrouble, Refused):  # the server removes it by itself some time
             self._connection.ask("DELETE", f"/v1/jobs/{self._key}")
         return outcome
