@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import __version__
+from .backend.messages import DEFAULT_MODEL
 from .errors import InputError, RegistrationError, is_out_of_memory
 
 
@@ -278,7 +279,7 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME|FILE|none",
-        help="trained network; none (default): the refinement starts from zero",
+        help=f"trained network (default: {DEFAULT_MODEL}); none: the refinement starts from zero",
     )
     parser.add_argument(
         "--initial", default="affine", metavar="affine|rigid|identity|FILE", help="linear start (default: affine)"

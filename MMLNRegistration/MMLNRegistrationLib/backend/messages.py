@@ -18,6 +18,11 @@ LINEAR_STARTS = ("affine", "rigid", "identity")
 ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
+DEFAULT_MODEL = "t1-brain"
+"""What registers where no model is asked for: see BENCHMARKS.md for what it is worth."""
+NO_MODEL = "none"
+"""Asked for instead of a model: the refinement starts from zero."""
+
 LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
@@ -51,7 +56,7 @@ class Settings(Search):
     """How to register; the defaults are the accurate preset.
 
     model: name or file of a trained network, or the word none for a refinement from zero. When not given it is
-    registry.DEFAULT_MODEL, and none where similarity or spacing_mm are not the defaults, which that was made for.
+    DEFAULT_MODEL, and none where similarity or spacing_mm are not the defaults, which that was made for.
     initial: affine, rigid, identity, or a transform file. spacing_mm: voxel size of the grid that holds the field.
     """
 

@@ -14,7 +14,6 @@ import torch
 from .. import io, velocity_file
 from ..errors import InputError, is_out_of_memory
 from ..model.checkpoint import Checkpoint
-from ..model.registry import DEFAULT_MODEL, NO_MODEL
 from ..outputs import write_registration
 from ..pipeline.device import choose_device
 from ..pipeline.infer import halvings
@@ -38,7 +37,21 @@ from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
 from ..writing import REGISTRATION_FILES, TRAINING_FILES
 from .information import information
-from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
+from .messages import (
+    DEFAULT_MODEL,
+    LINEAR_STARTS,
+    NO_MODEL,
+    Evaluate,
+    Info,
+    Outcome,
+    Propagate,
+    Refine,
+    Register,
+    Search,
+    Settings,
+    Train,
+    Work,
+)
 from .models import WarmModels
 from .turns import taking_turns
 

@@ -13,12 +13,6 @@ BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "models"
 
 SUFFIX = ".safetensors"
 
-NO_MODEL = "none"
-"""Asked for instead of a model: the refinement starts from zero."""
-
-DEFAULT_MODEL = NO_MODEL
-"""What registers where nothing is asked for. No network has come out better than none yet: see BENCHMARKS.md."""
-
 
 class AvailableModel(NamedTuple):
     """A model that can be asked for by its card's name."""

@@ -56,10 +56,7 @@ def network_velocity(
 def _told(network: MMLN, progress: Progress) -> Iterator[None]:
     """Tell the progress before every convolution: on a processor the passes of the finest level take seconds each, and
     whoever cancels does it where progress is told."""
-    layers = [
-        [layer for layer in level.modules() if not any(layer.children())]
-        for level in network.levels
-    ]
+    layers = [[layer for layer in level.modules() if not any(layer.children())] for level in network.levels]
     costs = [8**index for index in range(len(layers))]
     passes = [network.config.passes_of(index + 1) for index in range(len(layers))]
     total = sum(cost * count * len(own) for cost, count, own in zip(costs, passes, layers, strict=True))
