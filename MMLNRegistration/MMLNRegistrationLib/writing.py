@@ -26,6 +26,18 @@ REGISTRATION_FILES = (
 )
 """What a registration delivers, by name; which of them depends on what was given and installed."""
 
+PROPAGATION_FILES = (
+    "labels.nii.gz",
+    "agreement.nii.gz",
+    "volumes.csv",
+    "transform.h5",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
+"""What a propagation delivers. transform.h5 stands for the fields of the atlases that were registered, transform_1.h5
+and so on by the places of the atlases."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""
