@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import PROPAGATION_FILES, REGISTRATION_FILES
+from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
@@ -74,7 +74,7 @@ class Settings(Search):
 class Register(Settings):
     """Register moving to fixed, and write the result's files to the folder output.
 
-    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    files: which of them, see writing.RESULT_FILES; all of the REGISTRATION_FILES there are when none is named.
     """
 
     fixed: Path
@@ -134,7 +134,7 @@ class Propagate(Settings):
     """Register atlases to a subject, carry their label maps over, and make one of them.
 
     fusion: how, see pipeline.fusion. names: of labels for the table of volumes, each LABEL=NAME. files: which files of
-    the result to write, see writing.PROPAGATION_FILES; all there are when none is named.
+    the result to write, see writing.PROPAGATION_RESULT_FILES; PROPAGATION_FILES when none is named.
     """
 
     subject: Path
@@ -148,7 +148,7 @@ class Propagate(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_choice("fusion", self.fusion, FUSIONS)
-        _require_files(self.files, PROPAGATION_FILES)
+        _require_files(self.files, PROPAGATION_RESULT_FILES)
         if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
             raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
         for name in self.names:
@@ -303,7 +303,7 @@ def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
 
 
-def _require_files(names: tuple[str, ...], known: tuple[str, ...] = REGISTRATION_FILES) -> None:
+def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
         _require_choice("files", name, known)
 

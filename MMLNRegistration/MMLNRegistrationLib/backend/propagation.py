@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import io
+from ..outputs import write_array
 from ..pipeline.device import choose_device, device_label
 from ..pipeline.field import warp_volume
 from ..pipeline.fusion import Vote, equal_vote, fuse, local_vote
@@ -23,7 +24,7 @@ from ..progress import Progress
 from ..quality.propagation import Propagation, propagation_html, propagation_json
 from ..quality.report import report_json
 from ..quality.structures import structure_volumes, write_structure_volumes
-from ..writing import PROPAGATION_FILES
+from ..writing import PROPAGATION_FILES, PROPAGATION_RESULT_FILES
 from .messages import Atlas, Outcome, Propagate
 
 Register = Callable[[Volume, Volume, Progress], Registration]
@@ -96,29 +97,36 @@ def _cast(
 
 
 def _write(result: Propagation, request: Propagate, folder: Path, progress: Progress) -> None:
-    wanted = [name for name in PROPAGATION_FILES if _wants(request, name) and name != "transform.h5"]
+    wanted = [name for name in PROPAGATION_RESULT_FILES if _wants(request, name) and name != "transform.h5"]
+    if importlib.util.find_spec("slicer") is None:
+        wanted = [name for name in wanted if name != "scene.mrb"]
     for done, name in enumerate(wanted):
         progress("write", done / len(wanted))
-        if name == "volumes.csv":
-            write_structure_volumes(result.volumes, folder / name)
-        elif name == "report.json":
-            text = json.dumps(propagation_json(result), indent=2, allow_nan=False)
-            (folder / name).write_text(text + "\n", encoding="utf-8")
-        elif name == "report.html":
-            (folder / name).write_text(propagation_html(result), encoding="utf-8")
-        elif name == "scene.mrb":
-            if importlib.util.find_spec("slicer") is not None:
-                from ..scene.bundle import write_labels_scene
+        _write_one(name, result, request, folder / name)
 
-                write_labels_scene(
-                    result.subject, result.labels, result.agreement, request.name_of_label, folder / name
-                )
+
+def _write_one(name: str, result: Propagation, request: Propagate, path: Path) -> None:
+    if name == "volumes.csv":
+        write_structure_volumes(result.volumes, path)
+    elif name == "report.json":
+        text = json.dumps(propagation_json(result), indent=2, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    elif name == "report.html":
+        path.write_text(propagation_html(result), encoding="utf-8")
+    elif name == "scene.mrb":
+        from ..scene.bundle import write_labels_scene
+
+        write_labels_scene(result.subject, result.labels, result.agreement, request.name_of_label, path)
+    else:
+        volume = result.labels if name.startswith("labels.") else result.agreement
+        if path.suffix == ".npy":
+            write_array(volume.array_kji, path)
         else:
-            io.write_volume({"labels.nii.gz": result.labels, "agreement.nii.gz": result.agreement}[name], folder / name)
+            io.write_volume(volume, path)
 
 
 def _wants(request: Propagate, name: str) -> bool:
-    return not request.files or name in request.files
+    return name in (request.files or PROPAGATION_FILES)
 
 
 def _numbered(progress: Progress, number: int, request: Propagate) -> Progress:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ...writing import PROPAGATION_FILES, REGISTRATION_FILES
+from ...writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 from ..messages import (
     BRAINS,
     FUSIONS,
@@ -46,7 +46,7 @@ def job_schema() -> dict[str, Any]:
 
 
 def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
-    names = PROPAGATION_FILES if kind is Propagate else REGISTRATION_FILES
+    names = PROPAGATION_RESULT_FILES if kind is Propagate else RESULT_FILES
     schema = _object_schema(kind)
     if "files" in schema["properties"]:
         schema["properties"]["files"]["items"] = {"enum": list(names)}
