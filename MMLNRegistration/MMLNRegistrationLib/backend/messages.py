@@ -120,8 +120,8 @@ class Refine(Search):
 class Atlas:
     """An image and the label map that was drawn on it.
 
-    transform: a file of one that takes points of the subject to the atlas, found earlier; without it they are
-    registered.
+    transform: a file of one that takes points of the subject to the atlas, found earlier, or of numpy's, see
+    writing.ARRAY_FILES, with its displacement on the subject's grid. Without it they are registered.
     """
 
     image: Path

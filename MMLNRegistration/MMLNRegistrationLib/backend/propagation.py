@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import io
+from ..errors import InputError
 from ..outputs import write_array
 from ..pipeline.device import choose_device, device_label
 from ..pipeline.field import warp_volume
@@ -46,7 +47,7 @@ def propagate(request: Propagate, register: Register, options: Options, folder: 
         require_labels_of(io.read_image(atlas.image), drawn)
         expected.update(np.unique(drawn.array_kji).tolist())
         if atlas.transform is not None:
-            io.read_transform(atlas.transform)
+            _given_displacement(atlas.transform, subject)
     votes: list[Vote] = []
     facts: list[dict[str, object]] = []
     for number, atlas in enumerate(request.atlases, start=1):
@@ -89,11 +90,24 @@ def _cast(
             io.write_displacement(displacement_mm, subject.geometry, path)
     else:
         progress("apply the transform", 0.0)
-        displacement_mm = io.sampled_displacement(io.read_transform(atlas.transform), subject.geometry)
+        displacement_mm = _given_displacement(atlas.transform, subject)
         warped = warp_volume(image, displacement_mm, subject.geometry)
     if request.fusion == "majority" or len(request.atlases) == 1:
         return equal_vote(labels, displacement_mm, subject), report
     return local_vote(labels, displacement_mm, subject, warped), report
+
+
+def _given_displacement(path: Path, subject: Volume) -> NDArray[np.float32]:
+    """u (K, J, I, 3) on the subject's grid, mm RAS, from a transform file or an array of just that."""
+    if path.suffix != ".npy":
+        return io.sampled_displacement(io.read_transform(path), subject.geometry)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as an array of numpy; give a transform file.") from error
+    if array.shape != (*subject.geometry.shape_kji, 3) or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise InputError(f"{path.name} holds no displacement on the grid of {subject.name}; give a transform file.")
+    return np.asarray(array)
 
 
 def _write(result: Propagation, request: Propagate, folder: Path, progress: Progress) -> None:
