@@ -27,7 +27,7 @@ from .propagate_plan import (
 from .propagate_progress import PropagateProgress
 from .propagate_result import fill_table, jump_to, show_agreement, show_structures, verdict
 from .propagate_run import PropagateRun
-from .session import Session
+from .session import LastRegistration, Session
 
 
 class PropagatePanel(Panel):
@@ -44,6 +44,7 @@ class PropagatePanel(Panel):
         self._result: PropagationNodes | None = None
         self._subject: slicer.vtkMRMLVolumeNode | None = None
         self._rows: tuple[StructureRow, ...] = ()
+        self._reused: LastRegistration | None = None
         ui = self.ui
         self._progress = PropagateProgress(ui.progress, ui.status)
         ui.resultFrame.visible = ui.offerFrame.visible = False
@@ -200,15 +201,19 @@ class PropagatePanel(Panel):
         parameters, place = self.parameters.propagate, self.cards.index(card)
         atlases, choice = chosen_atlases(parameters), card.choice
         if choice.image is not atlases[place].image:  # another image: is it registered already?
-            choice = choice._replace(transform=earlier_registration(parameters.subject, choice.image))
+            earlier = None if self.session.is_remote else earlier_registration(parameters.subject, choice.image)
+            choice = choice._replace(transform=earlier)
         atlases[place] = choice
         self._choose(atlases)
 
     def _reuse_registrations(self) -> None:
         """Take the registration that was just made for the atlas that it is of."""
         parameters, last = self.parameters.propagate, self.session.last
-        if last is None or parameters.subject is None or parameters.subject.GetID() != last.fixed_id:
+        if last is None or last is self._reused or parameters.subject is None:
             return
+        if parameters.subject.GetID() != last.fixed_id:
+            return
+        self._reused = last
         transform = slicer.mrmlScene.GetNodeByID(last.transform_id)
         moving = slicer.mrmlScene.GetNodeByID(last.moving_id)
         atlases = chosen_atlases(parameters)

@@ -1,4 +1,4 @@
-"""One propagation from the click to its nodes: sample given transforms, write the files, ask the worker, fill the scene.
+"""One propagation from the click to its nodes: sample given transforms, write files, ask the worker, fill the scene.
 
 The scene is touched by the first and the last, all else is done by threads and the worker.
 """
@@ -128,9 +128,7 @@ class PropagateRun:
             self._on_error(error)
         elif isinstance(error, OSError) and error.strerror:
             self._on_error(
-                JobError(
-                    "input", f"The atlases cannot be written ({error.strerror}); check the space left on the disk."
-                )
+                JobError("input", f"The files cannot be written ({error.strerror}); check the space left on the disk.")
             )
         elif isinstance(error, InputError):
             self._on_error(JobError("input", str(error)))
