@@ -10,20 +10,22 @@ from ..scene.results import RESULT_ATTRIBUTE
 
 
 def preselect(parameters: Any) -> None:
-    """Fill in the fixed and the moving volume where there is none. parameters: a RegisterParameters.
+    """Fill in the fixed and the moving volume where there is none. parameters: the module's wrapped parameter node.
 
     Fixed is what the slice views show in the background, moving what they show over it; failing that the first volumes
     of the scene in their order.
     """
-    if parameters.fixed is not None and parameters.moving is not None:
+    chosen = parameters.register
+    fixed, moving = chosen.fixed, chosen.moving
+    if fixed is not None and moving is not None:
         return
-    volumes = _shown_volumes() + _volumes()
-    for role in ("fixed", "moving"):
-        if getattr(parameters, role) is None:
-            taken = {parameters.fixed, parameters.moving}
-            free = [volume for volume in volumes if volume not in taken]
-            if free and (role == "fixed" or parameters.fixed is not None):
-                setattr(parameters, role, free[0])
+    volumes = [volume for volume in _shown_volumes() + _volumes() if volume not in (fixed, moving)]
+    if fixed is None and volumes:
+        fixed = volumes[0]
+        parameters.register.fixed = fixed
+        volumes = [volume for volume in volumes if volume is not fixed]
+    if moving is None and fixed is not None and volumes:
+        parameters.register.moving = volumes[0]
 
 
 def _volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:

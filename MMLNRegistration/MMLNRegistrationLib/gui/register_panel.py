@@ -66,7 +66,7 @@ class RegisterPanel(Panel):
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._node_added)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
-        preselect(parameters.register)
+        preselect(parameters)
         self._update()
 
     def cleanup(self) -> None:
@@ -220,7 +220,7 @@ class RegisterPanel(Panel):
 
     def _preselect(self) -> None:
         if self.parameters is not None and not slicer.mrmlScene.IsBatchProcessing() and self.run is None:
-            preselect(self.parameters.register)
+            preselect(self.parameters)
 
     def _scene_closes(self, caller: Any, event: Any) -> None:
         """All nodes go: stop what was for them."""

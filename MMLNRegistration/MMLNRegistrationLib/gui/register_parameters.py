@@ -16,6 +16,9 @@ AS_PRESET = -1
 """The number of iterations that leaves it to the preset."""
 
 
+Mask = Union[vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode, None]  # noqa: UP007, what Slicer takes
+
+
 @parameterPack
 class RegisterParameters:
     """The panel's choices. transform, warped, jacobian: results, made when there are none.
@@ -32,8 +35,8 @@ class RegisterParameters:
     preset: Preset = Preset.ACCURATE
     start: Start = Start.AUTOMATIC
     initial_transform: vtkMRMLTransformNode
-    fixed_mask: Union[vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode]  # noqa: UP007, Slicer before 5.12 takes no other
-    moving_mask: Union[vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode]  # noqa: UP007
+    fixed_mask: Mask
+    moving_mask: Mask
     extract_brains: bool = False
     iterations: Annotated[int, WithinRange(-1, 1000)] = AS_PRESET
     similarity: Similarity = Similarity.AS_PRESET
