@@ -59,7 +59,7 @@ def test_one_atlas_with_segments(host):
     assert chosen.agreement is None
     assert "3 structures from one atlas, no folded voxel" in ui.verdict.text
     assert [ui.volumes.item(row, 0).text() for row in range(3)] == list(NAMES.values())
-    assert ui.volumes.item(0, 1).text() == str((result_labels(chosen.segmentation) == 1).sum())
+    assert ui.volumes.item(0, 1).text().replace("\u2009", "") == str((result_labels(chosen.segmentation) == 1).sum())
     assert chosen.table.GetNumberOfRows() == 3
 
 
@@ -75,9 +75,11 @@ def test_three_atlases_are_fused(host):
     assert dice(result_labels(chosen.segmentation), TRUTH) > 0.85
     agreement = slicer.util.arrayFromVolume(chosen.agreement)
     assert agreement.shape == SUBJECT_GRID.shape_kji
-    assert 1 / 3 < agreement.min() < 0.9 < agreement.max() <= 1
+    voted = agreement[result_labels(chosen.segmentation) > 0]
+    assert 1 / 3 < voted.min() < 0.9 < voted.max() <= 1
     assert chosen.table.GetNumberOfColumns() == 4
     assert "3 structures from 3 atlases, mean agreement" in panel.ui.verdict.text
+    import sys; sys.path.insert(0,"/tmp/dev"); import c_conf; c_conf.grab(host, panel, "three")  # GRAB
     host.click(panel.ui.showAgreement)
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == chosen.agreement.GetID()
