@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import REGISTRATION_FILES
+from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
 ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+FUSIONS = ("local_similarity", "majority")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
 LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_ATLASES = 100
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
@@ -72,7 +74,7 @@ class Settings(Search):
 class Register(Settings):
     """Register moving to fixed, and write the result's files to the folder output.
 
-    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    files: which of them, see writing.RESULT_FILES; all of the REGISTRATION_FILES there are when none is named.
     """
 
     fixed: Path
@@ -115,19 +117,48 @@ class Refine(Search):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Atlas:
+    """An image and the label map that was drawn on it.
+
+    transform: a file of one that takes points of the subject to the atlas, found earlier, or of numpy's, see
+    writing.ARRAY_FILES, with its displacement on the subject's grid. Without it they are registered.
+    """
+
+    image: Path
+    labels: Path
+    transform: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Propagate(Settings):
-    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
+    """Register atlases to a subject, carry their label maps over, and make one of them.
+
+    fusion: how, see pipeline.fusion. names: of labels for the table of volumes, each LABEL=NAME. files: which files of
+    the result to write, see writing.PROPAGATION_RESULT_FILES; PROPAGATION_FILES when none is named.
+    """
 
     subject: Path
-    atlas: Path
-    labels: Path
+    atlases: tuple[Atlas, ...]
     output: Path
+    fusion: str = FUSIONS[0]
+    names: tuple[str, ...] = ()
     overwrite: bool = False
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_files(self.files)
+        _require_choice("fusion", self.fusion, FUSIONS)
+        _require_files(self.files, PROPAGATION_RESULT_FILES)
+        if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
+            raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
+        for name in self.names:
+            if not re.fullmatch(r"[0-9]{1,10}=.+", name, re.ASCII | re.DOTALL):
+                raise InputError(f"names must hold texts such as 17=Left hippocampus, not {name!r}.")
+
+    @property
+    def name_of_label(self) -> dict[int, str]:
+        """The names by their labels."""
+        return {int(label): name for label, _, name in (entry.partition("=") for entry in self.names)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,9 +303,9 @@ def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
 
 
-def _require_files(names: tuple[str, ...]) -> None:
+def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
-        _require_choice("files", name, REGISTRATION_FILES)
+        _require_choice("files", name, known)
 
 
 def _require_device(value: str) -> None:
