@@ -237,7 +237,7 @@ ATLAS = {"image": "i", "labels": "l"}
         ({"atlases": []}, "1 to 100 atlases, not 0"),
         ({"atlases": [ATLAS] * 101}, "1 to 100 atlases, not 101"),
         ({"atlases": ATLAS}, "atlases must be a list"),
-        ({"atlases": ["i=l"]}, "atlases must hold objects with image and labels"),
+        ({"atlases": ["i=l"]}, "atlases must hold objects with image, labels"),
         ({"atlases": [{"image": "i"}]}, "One of atlases needs the field 'labels'"),
         ({"atlases": [{**ATLAS, "label": "l"}]}, 'One of atlases has no field "label"'),
         ({"atlases": [{**ATLAS, "transform": ""}]}, "transform must be a path"),
