@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +16,11 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from backend_cases import LONG, begun, posix
+from backend_cases import ENVIRONMENT, LONG, begun, faulty_python, posix
 from cli_cases import one_sentence
 from MMLNRegistrationLib.backend.jobs import JobError
 from MMLNRegistrationLib.backend.messages import Evaluate, Train
+from MMLNRegistrationLib.backend.protocol import encode_request
 from MMLNRegistrationLib.backend.runner import Runner
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint, read_card
 from MMLNRegistrationLib.quality.cases import COLUMNS
@@ -192,6 +194,39 @@ def client_waits(client, condition) -> None:
     while not condition():
         assert time.monotonic() < end
         client.poll(0.05)
+
+
+SLOW_STEPS = """
+from MMLNRegistrationLib.training import trainer
+
+def slow(self, stage, batch):
+    print("in a step", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+trainer.Trainer._step = slow
+"""
+
+
+def test_orphan_of_a_server_does_not_stay_in_the_way(brains, prepared, tmp_path):
+    """The worker of a server that was killed ends in the middle of a long step: the next one goes on there."""
+    request = replace(training(brains, tmp_path), cache=prepared.folder)
+    with subprocess.Popen(
+        [faulty_python(tmp_path, SLOW_STEPS), "-m", "worker", "--orphan", "0.5"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stderr is not None
+        worker.stdin.write(encode_request("1", request))
+        worker.stdin.flush()
+        while b"in a step" not in (line := worker.stderr.readline()):
+            assert line, "it has ended before"
+        start = time.monotonic()
+        worker.stdin.close()
+        assert worker.wait(30) == 1
+        assert time.monotonic() - start < 10
 
 
 def test_server_that_takes_no_trainings(pair, brains, tmp_path):

@@ -189,7 +189,7 @@ def test_lane_outlives_a_fault_of_its_client(monkeypatch):
         made = 0
         busy = False
 
-        def __init__(self) -> None:
+        def __init__(self, orphan_seconds: float) -> None:
             Faulty.made += 1
 
         def submit(self, request, on_progress, on_result, on_error, on_entry=None):

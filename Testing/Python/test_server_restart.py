@@ -86,7 +86,7 @@ def test_a_job_that_ends_the_server_twice_is_said_to_be_lost(pair, tmp_path):
 
 
 def test_polite_end_lets_the_running_job_be_delivered(pair, tmp_path):
-    server = Server(tmp_path)
+    server = Server(tmp_path, "--grace-seconds", 120)
     with server.client() as client:
         job = client.submit(register(pair, tmp_path / "out", refine=60))
         begun(client, job, "refine")
@@ -94,7 +94,7 @@ def test_polite_end_lets_the_running_job_be_delivered(pair, tmp_path):
         until(lambda: server.ask("GET", "/v1/status").message["stopping"])
         refused = server.ask("PUT", f"/v1/jobs/{uuid.uuid4().hex}", {"kind": "info"})
         assert (refused.status, "about to stop" in refused.message["sentence"]) == (503, True)
-        assert client.wait(job, 60).files["transform.h5"].exists()
+        assert client.wait(job, 120).files["transform.h5"].exists()
     assert server.process.wait(20) == 0
     server.stop()
     assert server.leftovers() == []

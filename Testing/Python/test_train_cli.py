@@ -20,6 +20,7 @@ from MMLNRegistrationLib.training.datasets import find_scans
 from MMLNRegistrationLib.training.preparation import PreparedData
 from MMLNRegistrationLib.training.run_folder import RunFolder
 from MMLNRegistrationLib.training.split import split_by_subject
+from MMLNRegistrationLib.writing import TRAINING_FILES
 from training_cases import (
     SUBJECTS,
     checkpoint_bytes,
@@ -119,6 +120,17 @@ def test_nothing_to_resume(run: Run, brains: Path, prepared: PreparedData, tmp_p
     assert "There is no run in" in complaint_of(outcome.complaints)
     assert "start it without --resume." in complaint_of(outcome.complaints)
     assert not output.exists()
+
+
+def test_a_run_that_a_server_has_done_is_not_begun_anew(run: Run, brains: Path, prepared: PreparedData, tmp_path: Path):
+    output = tmp_path / "run"
+    output.mkdir()
+    for name in TRAINING_FILES:
+        (output / name).write_text("{}")
+    outcome = run(*command(brains, prepared.folder, output, "--resume"))
+    assert outcome.code == 2
+    assert "has no checkpoints to go on from; begin one in another folder." in complaint_of(outcome.complaints)
+    assert (output / "ledger.jsonl").read_text() == "{}"
 
 
 @pytest.mark.parametrize(

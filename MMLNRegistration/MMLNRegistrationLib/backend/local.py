@@ -60,16 +60,19 @@ class LocalClient(Client):
         python: str | Path | None = None,
         *,
         idle_seconds: float | None = 900.0,
+        orphan_seconds: float | None = None,
         environment: Mapping[str, str] | None = None,
         on_log: Callable[[str], None] | None = None,
     ) -> None:
         """python: the interpreter, in Slicer its launcher PythonSlicer; by default the one that runs here.
 
-        idle_seconds: the worker ends after so long without work, None for never. environment: of the worker, by
-        default that of this process. on_log: called by poll with each line that the worker writes about itself.
+        idle_seconds: the worker ends after so long without work, None for never. orphan_seconds: what it gives a
+        training to end its step when this process has died, by default as long as on a cancel. environment: of the
+        worker, by default that of this process. on_log: called by poll with each line that the worker writes about
+        itself.
         """
         self._python = str(python or sys.executable)
-        self._idle_seconds = idle_seconds
+        self._idle_seconds, self._orphan_seconds = idle_seconds, orphan_seconds
         self._environment = dict(os.environ if environment is None else environment)
         self._on_log = on_log
         self._inbox: queue.SimpleQueue[Said] = queue.SimpleQueue()
@@ -111,7 +114,12 @@ class LocalClient(Client):
         self._complaint = ""
         try:
             self._process = WorkerProcess(
-                self._python, self._private_folder().path, self._idle_seconds, self._environment, self._inbox
+                self._python,
+                self._private_folder().path,
+                self._idle_seconds,
+                self._orphan_seconds,
+                self._environment,
+                self._inbox,
             )
         except OSError as error:
             raise InputError(

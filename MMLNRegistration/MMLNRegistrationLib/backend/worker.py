@@ -1,6 +1,6 @@
 """The worker: a process that reads requests from its standard input and answers on its standard output.
 
-    python -m MMLNRegistrationLib.backend.worker [--folder DIR] [--idle SECONDS]
+    python -m MMLNRegistrationLib.backend.worker [--folder DIR] [--idle SECONDS] [--orphan SECONDS]
 
 It keeps torch, the device and networks warm between requests, which it carries out one by one, in their order. The
 standard output belongs to the protocol alone: whatever else is printed, by libraries too, goes to the standard error.
@@ -55,7 +55,8 @@ BEGIN_STEP = "begin"
 _SECONDS_BETWEEN_PROGRESS = 0.05
 _SECONDS_TO_STOP = 2.0
 _SECONDS_TO_STOP_TRAINING = 120.0
-"""How long a worker that is to end lets a request stop by itself; a training writes a checkpoint."""
+"""How long a worker that is to end lets a request stop by itself; a training writes a checkpoint. Another may hold when
+the client has died, see --orphan."""
 _SECONDS_TO_DIE = 1.0
 """How long the system may take to close all files of a process that was killed."""
 
@@ -64,12 +65,20 @@ class Worker:
     """One worker process: its streams, its requests, and the thread that reads them."""
 
     def __init__(
-        self, requests: BinaryIO, answers: BinaryIO, folder: PrivateFolder, owns_folder: bool, idle_seconds: float
+        self,
+        requests: BinaryIO,
+        answers: BinaryIO,
+        folder: PrivateFolder,
+        owns_folder: bool,
+        idle_seconds: float,
+        orphan_seconds: float,
     ) -> None:
-        """owns_folder: there is no client that would remove it."""
+        """owns_folder: there is no client that would remove it. orphan_seconds: what a training gets to end its step
+        when the client has died."""
         self._requests, self._answers = requests, answers
         self._folder, self._removes_folder = folder, owns_folder
-        self._idle_seconds = idle_seconds
+        self._idle_seconds, self._training_seconds = idle_seconds, _SECONDS_TO_STOP_TRAINING
+        self._orphan_seconds = orphan_seconds
         self._answering = threading.Lock()
         self._waiting: queue.Queue[Task | None] = queue.Queue()
         self._cancelling = Cancelling()
@@ -163,8 +172,13 @@ class Worker:
                     self._answer(ErrorEvent(id=error.id, cause="input", sentence=str(error)))
                 if self._closing:
                     break
-        self._removes_folder |= not self._closing
+        if not self._closing:
+            self._be_orphan()
         self._close()
+
+    def _be_orphan(self) -> None:
+        """The client has died."""
+        self._removes_folder, self._training_seconds = True, self._orphan_seconds
 
     def _take(self, id: str, request: Request) -> None:
         if isinstance(request, Cancel):
@@ -184,7 +198,7 @@ class Worker:
             self._answer(_error(id, CANCELLED))
         self._waiting.put(None)
         task = self._cancelling.running()
-        time.sleep(_SECONDS_TO_STOP_TRAINING if task and isinstance(task.request, Train) else _SECONDS_TO_STOP)
+        time.sleep(self._training_seconds if task and isinstance(task.request, Train) else _SECONDS_TO_STOP)
         if task:
             for folder in partial_folders_of(task):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -211,6 +225,7 @@ class Worker:
                 self._answers.flush()
         except OSError:
             # Nobody reads: the client has died, which the end of the standard input is about to say too.
+            self._be_orphan()
             self._closing = True
             self._cancelling.cancel_all()
 
@@ -220,6 +235,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="MMLNRegistrationLib.backend.worker", description=__doc__)
     parser.add_argument("--folder", type=Path, metavar="DIR", help="the client's private folder; default: a new one")
     parser.add_argument("--idle", type=float, default=float("inf"), metavar="SECONDS", help="end after so long idle")
+    parser.add_argument(
+        "--orphan",
+        type=float,
+        default=_SECONDS_TO_STOP_TRAINING,
+        metavar="SECONDS",
+        help="for a training to end its step when the client has died",
+    )
     parsed = parser.parse_args(arguments)
     requests, answers = _own_streams()
     # Threads of OpenMP that have nothing to do keep their processors busy by default, also between two requests, when
@@ -230,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     else:
         folder = new_private_folder("worker")
     folder.empty_scratch()
-    worker = Worker(requests, answers, folder, parsed.folder is None, min(parsed.idle, threading.TIMEOUT_MAX))
+    idle_seconds = min(parsed.idle, threading.TIMEOUT_MAX)
+    worker = Worker(requests, answers, folder, parsed.folder is None, idle_seconds, parsed.orphan)
     try:
         worker.run()
     except BaseException as error:

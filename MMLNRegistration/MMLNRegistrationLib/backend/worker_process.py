@@ -39,6 +39,7 @@ class WorkerProcess:
         python: str,
         folder: Path,
         idle_seconds: float | None,
+        orphan_seconds: float | None,
         environment: Mapping[str, str],
         inbox: queue.SimpleQueue[Said],
     ) -> None:
@@ -53,6 +54,8 @@ class WorkerProcess:
         command = [python, "-m", MODULE, "--folder", str(folder)]
         if idle_seconds is not None:
             command += ["--idle", str(idle_seconds)]
+        if orphan_seconds is not None:
+            command += ["--orphan", str(orphan_seconds)]
         search_path = os.pathsep.join(filter(None, [str(_SOURCE_ROOT), environment.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             command,

@@ -21,6 +21,8 @@ _SECONDS_TO_CLOSE = 3.0
 _SECONDS_TO_CLOSE_TRAINING = 20.0
 """For the end of a step and a checkpoint; without it the steps since the last one are done again."""
 _SECONDS_BESIDE = 6.0
+_SECONDS_OF_ORPHANS = 1.0
+"""A server that was killed and is back goes on with its training: by then the worker before must be gone."""
 
 
 class Listener(Protocol):
@@ -84,7 +86,7 @@ class Lane:
 
     def _run(self) -> None:
         while True:
-            client = LocalClient()
+            client = LocalClient(orphan_seconds=_SECONDS_OF_ORPHANS)
             try:
                 self._ask(client)
                 self._drive(client)
