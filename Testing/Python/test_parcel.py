@@ -10,9 +10,10 @@ import pytest
 
 from MMLNRegistrationLib.backend.errand import _Entries
 from MMLNRegistrationLib.backend.job_requests import EVENTS_OF_AN_ATTEMPT, JobEvaluate, JobTrain
-from MMLNRegistrationLib.backend.messages import Evaluate, Info, Train
+from MMLNRegistrationLib.backend.messages import Evaluate, Info, Shutdown, Train
 from MMLNRegistrationLib.backend.parcel import packed
 from MMLNRegistrationLib.backend.parcel_training import rename_model
+from MMLNRegistrationLib.backend.remote import RemoteClient
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint, read_card, save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
@@ -149,6 +150,11 @@ def test_a_model_gets_its_name(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="server's model is none"):
             rename_model(path, "x")
+
+
+def test_what_no_server_does():
+    with RemoteClient("http://localhost:1", "a token") as client, pytest.raises(InputError, match="own machine"):
+        client.submit(Shutdown())  # type: ignore[arg-type]
 
 
 def test_other_requests_are_sent_as_they_are():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .messages import Info, Propagate, Refine, Register, Settings
+from .messages import Evaluate, Info, Propagate, Refine, Register, Settings, Train
 
 EVENTS_OF_AN_ATTEMPT = 1_000_000_000
 """The numbers of a job's events begin here when it is begun a second time, at twice this the third time."""
@@ -83,6 +83,10 @@ JOBS: dict[str, type[Any]] = {
     "info": Info,
 }
 """By the word that a message calls them."""
+
+
+SERVED = (Register, Refine, Propagate, Evaluate, Train, Info)
+"""What a client of a server can be asked for; all else needs files that are on its own machine already."""
 
 
 def subject_name(number: int) -> str:

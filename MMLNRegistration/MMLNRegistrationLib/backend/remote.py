@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from .client import Client
 from .errand import Errand
+from .job_requests import SERVED
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult
 from .messages import Outcome, Work
 from .private_folder import PrivateFolder, new_private_folder
@@ -90,6 +91,8 @@ class RemoteClient(Client):
         """See Client. Jobs may be done in any order, and several at once."""
         if self._is_closed:
             raise InputError("The client is closed; make a new one.")
+        if not isinstance(request, SERVED):
+            raise InputError("A server does not take such a request; carry it out on your own machine.")
         key = uuid.uuid4().hex
         job = Job(key, with_absolute_paths(request), on_progress, on_entry, on_result, on_error, self._cancel)
         encode_request(key, job.request)  # now, so that whoever asks learns what is wrong with it
