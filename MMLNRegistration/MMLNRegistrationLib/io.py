@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .file_checks import check_dicom_series, check_nifti, check_nifti_header, check_written
+from .freesurfer_file import FREESURFER_SUFFIXES, read_freesurfer
 from .pipeline.volume import Volume, checked_image, checked_labels
 from .quiet import quiet_libraries
 from .spatial.geometry import Geometry, Matrix
@@ -27,7 +28,6 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
 """What of the names of a transform says that it is stored as an image."""
 
-_FREESURFER_SUFFIXES = (".mgz", ".mgh")
 _ITK_ERRORS = (RuntimeError, UnicodeDecodeError)
 """What SimpleITK raises for files; the second where its message quotes bytes of theirs."""
 
@@ -64,7 +64,7 @@ def read_header(path: str | Path) -> Geometry:
     MGZ files and DICOM folders are read whole. Raises InputError as read_image does.
     """
     path = Path(path)
-    if path.is_dir() or path.name.lower().endswith(_FREESURFER_SUFFIXES):
+    if path.is_dir() or path.name.lower().endswith(FREESURFER_SUFFIXES):
         return read_geometry(path)
     _require_file(path)
     with quiet_libraries():
@@ -209,8 +209,9 @@ def _require_file(path: Path) -> None:
 def _read(path: Path) -> tuple[NDArray, Geometry]:
     if not path.is_dir():
         _require_file(path)
-        if path.name.lower().endswith(_FREESURFER_SUFFIXES):
-            return _read_freesurfer(path)
+        if path.name.lower().endswith(FREESURFER_SUFFIXES):
+            array_kji, ras_from_ijk = read_freesurfer(path)
+            return array_kji, _checked_geometry(array_kji.shape, ras_from_ijk, path)
     with quiet_libraries():
         return _read_dicom(path) if path.is_dir() else _read_itk(path)
 
@@ -277,26 +278,6 @@ def _read_dicom(folder: Path) -> tuple[NDArray, Geometry]:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"The DICOM series in {folder} is in colour; a scalar volume is needed.")
     return sitk.GetArrayFromImage(image), _geometry(image, folder)
-
-
-def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise InputError(
-            f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI."
-        ) from error
-    try:
-        image = nibabel.freesurfer.mghformat.load(path)
-        array_ijk = np.asarray(image.dataobj)
-    except Exception as error:
-        raise InputError(f"{path.name} cannot be read as a FreeSurfer volume; it may be damaged or cut off.") from error
-    while array_ijk.ndim > 3 and array_ijk.shape[-1] == 1:
-        array_ijk = array_ijk[..., 0]
-    if array_ijk.ndim != 3:
-        raise InputError(f"{path.name} is {array_ijk.ndim}D; choose one 3D volume of it.")
-    native = array_ijk.astype(array_ijk.dtype.newbyteorder("="))
-    return np.ascontiguousarray(native.transpose(2, 1, 0)), _checked_geometry(native.shape[::-1], image.affine, path)
 
 
 def _geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
