@@ -10,7 +10,16 @@ import ctk
 import qt
 import slicer
 
-from .parameter_types import Choice, Decimals, SingleStep, WithinRange, annotations_of, is_node_type, node_types, plain_type
+from .parameter_types import (
+    Choice,
+    Decimals,
+    SingleStep,
+    WithinRange,
+    annotations_of,
+    is_node_type,
+    node_types,
+    plain_type,
+)
 
 
 class Connector:
