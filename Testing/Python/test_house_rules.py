@@ -21,13 +21,29 @@ LAYERS = (
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"batch_commands", "command_requests", "commands", "console", "doctor", "server_commands"},
+    {"batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
-BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"}}
+BRIDGES = {
+    "scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"},
+    "gui": {
+        "",
+        "errors",
+        "progress",
+        "writing",
+        "spatial",
+        "pipeline",
+        "io",
+        "training",
+        "quality",
+        "backend",
+        "scene",
+        "gui",
+    },
+}
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}
