@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "result_folder", "tables", "velocity_file"},
+    {"file_checks", "freesurfer", "io", "raw_image", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
