@@ -17,7 +17,7 @@ LAYERS = (
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "freesurfer", "io", "raw_image", "result_folder", "tables", "velocity_file"},
+    {"displacement_file", "file_checks", "freesurfer", "io", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
@@ -27,7 +27,13 @@ LAYERS = (
 )
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
-BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"}}
+BRIDGES = {
+    "scene": {"", "errors", "spatial", "pipeline", "quality", "quiet", "scene"},
+    "gui": {
+        *("", "errors", "displacement_file", "progress", "writing", "spatial", "pipeline", "quality", "training"),
+        *("backend", "scene", "gui"),
+    },
+}
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend.messages import Inspect
 from MMLNRegistrationLib.backend.runner import Runner
+from MMLNRegistrationLib.displacement_file import DisplacementFile
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.quality.folds import fold_clusters, folded_in
@@ -20,7 +21,6 @@ from MMLNRegistrationLib.quality.inspection import inspect_map, judgement
 from MMLNRegistrationLib.quality.inspection_files import INSPECTION_FILES, read_label_names, write_inspection
 from MMLNRegistrationLib.quality.landmarks import Points, landmark_errors, read_points, write_points
 from MMLNRegistrationLib.quality.structures import labels_on_grid, structure_scores
-from MMLNRegistrationLib.raw_image import RawImage, read_tail, write_raw
 from MMLNRegistrationLib.spatial.geometry import transform_points
 from phantoms import blob, grid, voxels_ras
 
@@ -203,34 +203,17 @@ def test_bad_name_table(tmp_path):
         read_label_names(tmp_path / "names.csv")
 
 
-def test_raw_files_are_what_itk_reads(tmp_path):
+def test_field_in_pieces_is_what_itk_reads(tmp_path):
     field = (voxels_ras(GEOMETRY) * 0.1).astype(np.float32)
-    raw = RawImage(tmp_path / "field.mha", GEOMETRY, field.dtype, 3)
+    file = DisplacementFile(tmp_path / "field.mha", GEOMETRY)
     for piece in np.array_split(field.reshape(-1, 3), 7):
-        raw.append(piece)
-    np.testing.assert_allclose(io.sampled_displacement(raw.close(), GEOMETRY), field)
-    volume = image()
-    assert write_raw(tmp_path / "image.mha", volume.array_kji, GEOMETRY) == tmp_path / "image.mha"
-    read = io.read_image(tmp_path / "image.mha")
-    assert read.geometry.matches(GEOMETRY)
-    np.testing.assert_array_equal(read.array_kji, volume.array_kji)
-    np.testing.assert_array_equal(
-        read_tail(tmp_path / "image.mha", GEOMETRY.shape_kji, np.dtype(np.float32)), volume.array_kji
-    )
-    assert write_raw(tmp_path / "no.mha", volume.array_kji, GEOMETRY, lambda: True) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["field.mha", "image.mha"]
-
-
-def test_raw_files_that_cannot_be(tmp_path):
-    with pytest.raises(InputError, match="complex64"):
-        RawImage(tmp_path / "x.mha", GEOMETRY, np.dtype("complex64"))
+        file.append(piece)
+    np.testing.assert_allclose(io.sampled_displacement(file.close(), GEOMETRY), field)
+    assert io.read_displacement(tmp_path / "field.mha")[1].matches(GEOMETRY)
+    DisplacementFile(tmp_path / "unwanted.mha", GEOMETRY).discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["field.mha"]
     with pytest.raises(InputError, match="cannot be written"):
-        RawImage(tmp_path / "none" / "x.mha", GEOMETRY, np.dtype("uint8"))
-    (tmp_path / "short").write_bytes(b"123")
-    with pytest.raises(InputError, match="too short"):
-        read_tail(tmp_path / "short", (2, 2, 2), np.dtype("uint8"))
-    with pytest.raises(InputError, match="cannot be read"):
-        read_tail(tmp_path / "none", (2, 2, 2), np.dtype("uint8"))
+        DisplacementFile(tmp_path / "none" / "x.mha", GEOMETRY)
 
 
 def test_bspline_of_another_program(tmp_path):
@@ -282,8 +265,7 @@ def test_request_delivers_all(files):
     assert [structure["name"] for structure in found["structures"]] == ["<b>Thalamus</b>", "Fornix"]
     assert sum(found["histogram"]["percent"]["Fornix"]) == pytest.approx(100, abs=0.1)
     assert "folds" not in outcome.report
-    folded = read_tail(outcome.files["folded.nii"], GEOMETRY.shape_kji, np.dtype(np.uint8))
-    assert folded.sum() == found["folded_voxels"]
+    assert io.read_labels(outcome.files["folded.nii"]).array_kji.sum() == found["folded_voxels"]
     with outcome.files["folds.csv"].open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert int(row["voxels"]) == found["folded_voxels"]

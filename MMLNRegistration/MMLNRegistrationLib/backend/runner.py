@@ -35,7 +35,7 @@ from ..training.run import RunSettings
 from ..training.run import train as train_network
 from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
-from ..writing import REGISTRATION_FILES
+from ..writing import REGISTRATION_FILES, RESULT_FILES
 from .information import information
 from .inspecting import inspect_files
 from .messages import (
@@ -278,7 +278,7 @@ def _written(
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
-    names = [name for name in REGISTRATION_FILES if (folder / name).exists()]
+    names = [name for name in RESULT_FILES if (folder / name).exists()]
     return Outcome({name: request.output / name for name in names}, report_json(registration))
 
 

@@ -32,23 +32,40 @@ class Mapped(Protocol):
     """
 
     @property
-    def fixed(self) -> Volume: ...
+    def fixed(self) -> Volume:
+        """The image that the map starts from."""
+
     @property
-    def moving(self) -> Volume | None: ...
+    def moving(self) -> Volume | None:
+        """The image that it leads to."""
+
     @property
-    def displacement_mm(self) -> NDArray[np.float32]: ...
+    def displacement_mm(self) -> NDArray[np.float32]:
+        """(K, J, I, 3), u on the fixed grid, components R, A, S."""
+
     @property
-    def warped(self) -> Volume | None: ...
+    def warped(self) -> Volume | None:
+        """The moving image on the fixed grid."""
+
     @property
-    def jacobian(self) -> Volume: ...
+    def jacobian(self) -> Volume:
+        """Its determinant on the fixed grid, linear part included."""
+
     @property
-    def foreground(self) -> NDArray[np.bool_]: ...
+    def foreground(self) -> NDArray[np.bool_]:
+        """(K, J, I), where the fixed image shows something."""
+
     @property
-    def moving_ras_from_fixed_ras(self) -> Matrix: ...
+    def moving_ras_from_fixed_ras(self) -> Matrix:
+        """Its linear part."""
+
     @property
-    def affine_determinant(self) -> float: ...
+    def affine_determinant(self) -> float:
+        """Volume factor of the linear part alone."""
+
     @property
-    def folding(self) -> FoldingSummary: ...
+    def folding(self) -> FoldingSummary:
+        """What the determinants say."""
 
 
 class Stage(NamedTuple):
