@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import slicer
 import vtk
@@ -62,11 +60,11 @@ def _defined_points(
     """Label and position, in the space of a transform node or of the world, of the points that have been placed."""
     to_space = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), space, to_space)
-    put: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda place: transformed_points(to_space, place[None])[
-        0
-    ]  # noqa: E731
     return [
-        (node.GetNthControlPointLabel(index), put(np.array(node.GetNthControlPointPosition(index))))
+        (
+            node.GetNthControlPointLabel(index),
+            transformed_points(to_space, np.array(node.GetNthControlPointPosition(index))[None])[0],
+        )
         for index in range(node.GetNumberOfControlPoints())
         if node.GetNthControlPointPositionStatus(index) == slicer.vtkMRMLMarkupsNode.PositionDefined
     ]

@@ -13,8 +13,7 @@ Figures = Mapping[str, Any]
 
 FOLD_COLUMNS = ("Voxels", "mm³", "Smallest J", "R", "A", "S")
 LARGEST_SERIES = 8
-"""So many structures have a curve of their own in the histogram: those with the largest share of folded voxels or the
-widest spread come first in the table, and more lines could not be told apart."""
+"""So many structures have a curve of their own in the histogram; more could not be told apart."""
 
 _FOREGROUND_COLOUR = (0.25, 0.25, 0.25)
 _COLOURS = (
