@@ -21,7 +21,7 @@ LAYERS = (
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"batch_commands", "command_requests", "commands", "console", "doctor", "server_commands"},
+    {"batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )
@@ -30,8 +30,19 @@ LAYERS = (
 BRIDGES = {
     "scene": {"", "errors", "spatial", "pipeline", "quality", "quiet", "scene"},
     "gui": {
-        *("", "errors", "displacement_file", "progress", "writing", "spatial", "pipeline", "quality", "training"),
-        *("backend", "scene", "gui"),
+        "",
+        "errors",
+        "displacement_file",
+        "progress",
+        "writing",
+        "spatial",
+        "pipeline",
+        "io",
+        "training",
+        "quality",
+        "backend",
+        "scene",
+        "gui",
     },
 }
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""

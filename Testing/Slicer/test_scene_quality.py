@@ -1,4 +1,4 @@
-"""The scene's part of judging a transform: sampling, spaces, landmarks, label layers, mixtures, tables, plots, views."""
+"""The scene's part of judging a transform: sampling, spaces, landmarks, labels, mixtures, tables, plots, views."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_segments_that_cannot_be_read(scene):
     with pytest.raises(InputError, match="has no segments"):
         label_layers(empty, {}, np.eye(4))
     empty.GetSegmentation().AddEmptySegment("a", "a")
-    with pytest.raises(InputError, match="empty|surfaces"):
+    with pytest.raises(InputError, match=r"empty|surfaces"):
         label_layers(empty, segment_labels([empty]), np.eye(4))
 
 
