@@ -38,7 +38,7 @@ class FoldList:
             self._places.append((values[3], values[4], values[5]))
             for column, value in enumerate(values):
                 item = qt.QTableWidgetItem(_cell(column, value))
-                item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 self._table.setItem(row, column, item)
         self._table.setCurrentCell(-1, -1)
         self._is_filling = False

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ctk
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -21,7 +22,7 @@ from .quality_plan import hindrance, plan
 from .quality_plots import missing, show_plot, show_table, table_node, table_of
 from .quality_result import add_result
 from .quality_run import READING, SAMPLING, WRITING, QualityRun
-from .quality_views import QualityViews, share_beyond
+from .quality_views import QualityViews
 from .session import Session
 
 _SHARES = {
@@ -54,6 +55,7 @@ class QualityPanel(Panel):
         ui.showTable.connect("clicked(bool)", self._show_table)
         ui.exportButton.connect("clicked(bool)", self._export)
         ui.folder.connect("currentPathChanged(QString)", self._folder_chosen)
+        ui.folder.filters = ctk.ctkPathLineEdit.Dirs
         for widget in (ui.progress, ui.status, ui.message, ui.verdict, ui.exported):
             widget.visible = False
 
@@ -61,13 +63,14 @@ class QualityPanel(Panel):
         """See Panel."""
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._update)
         self._preselect()
         self._update()
 
     def disconnect(self) -> None:
-        """See Panel. The flicker stops, a check goes on."""
+        """See Panel. The flicker stops, a check goes on, unless it is the scene's end."""
+        if slicer.mrmlScene.IsClosing():
+            self._forget_scene()
         self._views.stop()
         super().disconnect()
 
@@ -189,11 +192,10 @@ class QualityPanel(Panel):
             ui.beyond.visible = True
             ui.beyond.text = _("Choose a moving volume and check again to compare the images.")
         elif has_result and view is View.JACOBIAN:
-            shares = share_beyond(parameters)
-            if shares is not None:
-                ui.beyond.text = _("{below} % of the voxels below, {above} % above").format(
-                    below=f"{shares[0]:.2g}", above=f"{shares[1]:.2g}"
-                )
+            below, above = self._views.percent_beyond(parameters)
+            ui.beyond.text = _("{below} % of the voxels below, {above} % above").format(
+                below=f"{below:.2g}", above=f"{above:.2g}"
+            )
         if has_result and self.run is None:
             self._views.show(parameters)
 
@@ -261,7 +263,7 @@ class QualityPanel(Panel):
             self.run.abandon()
             self.run = None
 
-    def _scene_closes(self, caller: Any, event: Any) -> None:
+    def _forget_scene(self) -> None:
         """All nodes go: stop what was for them."""
         self._abandon()
         self._views.forget()

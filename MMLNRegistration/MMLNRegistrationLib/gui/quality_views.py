@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 
@@ -40,6 +39,7 @@ class QualityViews:
         self._flicker.timeout.connect(self._flip)
         self._shown: dict[str, tuple[Any, ...]] = {}
         self._drawn: slicer.vtkMRMLTransformNode | None = None
+        self._counted = (0.0, 0.0)
 
     @property
     def is_flickering(self) -> bool:
@@ -61,6 +61,13 @@ class QualityViews:
         transform = parameters.checked_transform
         if self._is_new("deformation", transform, parameters.deformation, parameters.spacing_mm):
             self._show_deformation(parameters)
+
+    def percent_beyond(self, parameters: Any) -> tuple[float, float]:
+        """Per cent of the voxels of the Jacobian map below and above the thresholds. Counted anew when they change."""
+        image = parameters.jacobian.GetImageData()
+        if self._is_new("counted", parameters.jacobian, image.GetMTime(), parameters.lower, parameters.upper):
+            self._counted = percent_beyond(scalars_of_node(parameters.jacobian), parameters.lower, parameters.upper)
+        return self._counted
 
     def stop(self) -> None:
         """Flicker no more, and give up what is being made. The views stay as they are."""
@@ -161,11 +168,3 @@ class QualityViews:
 
     def _flip(self) -> None:
         flip_foreground(slicer.mrmlScene)
-
-
-def share_beyond(parameters: Any) -> tuple[float, float] | None:
-    """Per cent of the voxels below and above the thresholds; None without a Jacobian map."""
-    node = parameters.jacobian
-    if node is None or node.GetImageData() is None:
-        return None
-    return percent_beyond(np.asarray(scalars_of_node(node)), parameters.lower, parameters.upper)

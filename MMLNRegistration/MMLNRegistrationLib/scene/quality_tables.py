@@ -40,7 +40,7 @@ def fill_table(node: slicer.vtkMRMLTableNode, columns: Mapping[str, Sequence[Any
             array.InsertNextValue(value if value is not None else "" if is_text else float("nan"))
         table.AddColumn(array)
     node.SetAndObserveTable(table)
-    node.SetUseColumnNameAsColumnHeader(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
 
 
