@@ -16,6 +16,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from MMLNRegistrationLib.gui.propagate_parameters import PropagateParameters
+from MMLNRegistrationLib.gui.quality_parameters import QualityParameters
 from MMLNRegistrationLib.gui.register_parameters import RegisterParameters
 
 LIBRARY = "MMLNRegistrationLib"
@@ -63,16 +64,19 @@ class MMLNRegistrationParameterNode:
 
     register: RegisterParameters
     propagate: PropagateParameters
+    quality: QualityParameters
 
 
 def make_panels(session):
     """The panels with their titles, in the order of their tabs."""
     from MMLNRegistrationLib.gui.propagate_panel import PropagatePanel
+    from MMLNRegistrationLib.gui.quality_panel import QualityPanel
     from MMLNRegistrationLib.gui.register_panel import RegisterPanel
 
     return [
         (_("Register"), RegisterPanel(session, RESOURCES)),
         (_("Propagate"), PropagatePanel(session, RESOURCES)),
+        (_("Quality"), QualityPanel(session, RESOURCES)),
     ]
 
 

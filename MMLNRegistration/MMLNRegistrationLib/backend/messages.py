@@ -172,6 +172,30 @@ class Evaluate(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Judge a transform of any origin, from fixed to moving, and write what quality.inspection finds to output.
+
+    transform: any transform file of ITK, or a displacement image. labels: label maps, several where structures
+    overlap. names: a table of label and name. landmarks: a table, see quality.landmarks. title: of the report.
+    """
+
+    transform: Path
+    fixed: Path
+    output: Path
+    moving: Path | None = None
+    fixed_labels: tuple[Path, ...] = ()
+    moving_labels: tuple[Path, ...] = ()
+    names: Path | None = None
+    landmarks: Path | None = None
+    title: str | None = None
+    overwrite: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
 
@@ -209,7 +233,7 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Refine | Propagate | Evaluate | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Inspect | Train | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
@@ -219,6 +243,7 @@ REQUESTS: dict[str, type[Any]] = {
     "refine": Refine,
     "propagate": Propagate,
     "evaluate": Evaluate,
+    "inspect": Inspect,
     "train": Train,
     "info": Info,
     "cancel": Cancel,

@@ -37,7 +37,21 @@ from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
 from ..writing import REGISTRATION_FILES, RESULT_FILES
 from .information import information
-from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
+from .inspecting import inspect_files
+from .messages import (
+    LINEAR_STARTS,
+    Evaluate,
+    Info,
+    Inspect,
+    Outcome,
+    Propagate,
+    Refine,
+    Register,
+    Search,
+    Settings,
+    Train,
+    Work,
+)
 from .models import WarmModels
 from .propagation import propagate
 from .turns import taking_turns
@@ -83,6 +97,8 @@ class Runner:
             return self._propagate(request, progress, partial_name)
         if isinstance(request, Evaluate):
             return self._evaluate(request, progress, report, partial_name)
+        if isinstance(request, Inspect):
+            return inspect_files(request, progress, partial_name)
         if isinstance(request, Train):
             return self._train(request, progress, report)
         return Outcome(report=information())
