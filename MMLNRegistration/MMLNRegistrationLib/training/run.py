@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
-from ..model.checkpoint import ModelCard
+from ..model.card import ModelCard
 from ..pipeline.device import choose_device, device_label
 from ..progress import Progress
 from .config import TrainConfig
