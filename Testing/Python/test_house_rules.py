@@ -27,7 +27,10 @@ LAYERS = (
 )
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
-BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"}}
+BRIDGES = {
+    "scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"},
+    "gui": {"", "errors", "progress", "writing", "spatial", "pipeline", "training", "backend", "scene", "gui"},
+}
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}
