@@ -19,6 +19,7 @@ ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
 LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_PAIR = 1_000_000
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
@@ -156,9 +157,44 @@ class Train:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise InputError("data names nothing to train on; give at least one folder or table.")
+        _require_data(self.data)
         _require_device(self.device)
+        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckData:
+    """Look through the data of a training, see training.data_check, without training.
+
+    config: as of a training; the data must suffice for it. read_voxels: read every file whole, not its header alone.
+    """
+
+    data: tuple[Path, ...]
+    validation_data: tuple[Path, ...] = ()
+    config: Path | None = None
+    read_voxels: bool = False
+
+    def __post_init__(self) -> None:
+        _require_data(self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Register a validation pair of a training run by its newest network, and write the volumes to the folder output.
+
+    run: the run's folder. pair: which one, counted from 0 and around.
+    """
+
+    run: Path
+    output: Path
+    pair: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _require_device(self.device)
+        _require_whole("pair", self.pair, 0, LARGEST_PAIR)
         _require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
@@ -178,7 +214,7 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Refine | Propagate | Evaluate | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Train | CheckData | Preview | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
@@ -189,6 +225,8 @@ REQUESTS: dict[str, type[Any]] = {
     "propagate": Propagate,
     "evaluate": Evaluate,
     "train": Train,
+    "check_data": CheckData,
+    "preview": Preview,
     "info": Info,
     "cancel": Cancel,
     "shutdown": Shutdown,
@@ -292,6 +330,11 @@ def _is_name(model: str) -> bool:
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+def _require_data(paths: tuple[Path, ...]) -> None:
+    if not paths:
+        raise InputError("data names nothing to train on; give at least one folder or table.")
 
 
 def _require_files(names: tuple[str, ...]) -> None:

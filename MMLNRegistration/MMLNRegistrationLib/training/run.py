@@ -15,6 +15,7 @@ from ..model.card import ModelCard
 from ..pipeline.device import choose_device, device_label
 from ..progress import Progress
 from .config import TrainConfig
+from .data_check import require_apart
 from .datasets import Dataset, Scan, check_scans, find_scans
 from .distributed import Ranks, device_of_rank, joined_ranks
 from .pairs import PairSource, require_pairs
@@ -122,12 +123,7 @@ def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], 
     dataset = _checked(find_scans(settings.data), settings.skip_bad)
     if settings.validation_data:
         held_out = _checked(find_scans(settings.validation_data), settings.skip_bad)
-        shared = {scan.subject for scan in dataset.scans} & {scan.subject for scan in held_out.scans}
-        if shared:
-            raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
-        names = {scan.name for scan in dataset.scans} & {scan.name for scan in held_out.scans}
-        if names:
-            raise InputError(f"Training and validation data both have a scan {min(names)}; rename one of the files.")
+        require_apart(dataset, held_out)
         return dataset.scans, held_out.scans
     if settings.resume:
         split = folder.read_split()

@@ -1,4 +1,4 @@
-"""The files of a training run by name, and who is at work on them. Needs no torch: any process can ask, and ask to stop.
+"""The files of a training run by name, and who is at work on them. Needs no torch, so that any process can ask.
 
 run.lock       held by the process that trains, there no longer than that; gone or free: nobody trains
 running.json   which process that is, and how far it has come

@@ -138,7 +138,7 @@ class RunFolder(RunFiles):
             state = State(**json.loads((complete[-1] / "state.json").read_text(encoding="utf-8")))
             weights = load_file(complete[-1] / "weights.safetensors")
         except (OSError, ValueError, TypeError, SafetensorError) as error:
-            raise InputError(f"The checkpoint {complete[-1]} is damaged or has just been replaced; try again.") from error
+            raise InputError(f"The checkpoint {complete[-1]} is damaged, or was just replaced; try again.") from error
         network = MMLN(self.read_config().network)
         prefix = "network."
         network.load_state_dict(
