@@ -26,6 +26,13 @@ REGISTRATION_FILES = (
 )
 """What a registration delivers, by name; which of them depends on what was given and installed."""
 
+ARRAY_FILES = ("displacement.npy", "warped.npy", "jacobian.npy", "labels.npy")
+"""The same arrays once more, for a program that wants them at once: numpy's own format, on the fixed grid, (K, J, I),
+the displacement (K, J, I, 3) in mm, R A S. Written only when they are asked for by name."""
+
+RESULT_FILES = (*REGISTRATION_FILES, *ARRAY_FILES)
+"""All that can be asked for."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""

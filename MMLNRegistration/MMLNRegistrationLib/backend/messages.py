@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import REGISTRATION_FILES
+from ..writing import RESULT_FILES
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
@@ -73,7 +73,7 @@ class Settings(Search):
 class Register(Settings):
     """Register moving to fixed, and write the result's files to the folder output.
 
-    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    files: which of them, see writing.RESULT_FILES; all of the REGISTRATION_FILES there are when none is named.
     """
 
     fixed: Path
@@ -339,7 +339,7 @@ def _require_data(paths: tuple[Path, ...]) -> None:
 
 def _require_files(names: tuple[str, ...]) -> None:
     for name in names:
-        _require_choice("files", name, REGISTRATION_FILES)
+        _require_choice("files", name, RESULT_FILES)
 
 
 def _require_device(value: str) -> None:

@@ -31,7 +31,7 @@ from ..quality.report import report_json
 from ..result_folder import output_folder
 from ..spatial.geometry import Matrix
 from ..velocity_file import read_velocity
-from ..writing import REGISTRATION_FILES
+from ..writing import REGISTRATION_FILES, RESULT_FILES
 from . import training_requests
 from .information import information
 from .messages import (
@@ -255,7 +255,7 @@ def _written(
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
-    names = [name for name in REGISTRATION_FILES if (folder / name).exists()]
+    names = [name for name in RESULT_FILES if (folder / name).exists()]
     return Outcome({name: request.output / name for name in names}, report_json(registration))
 
 

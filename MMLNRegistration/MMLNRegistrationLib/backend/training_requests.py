@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from .. import io
 from ..pipeline.device import choose_device
 from ..pipeline.volume import Volume
 from ..progress import Progress
@@ -67,17 +66,14 @@ def preview(request: Preview, progress: Progress, partial_name: str | None) -> O
     device = choose_device(request.device)
     with output_folder(request.output, request.overwrite, partial_name) as folder:
         shown = make_preview(RunFolder(request.run), request.pair, device, progress)
-        volumes: dict[str, Volume] = {}
-        figures: dict[str, Any] = {}
-        for name, value in vars(shown).items():
-            if isinstance(value, Volume):
-                volumes[f"{name}.nii"] = value
-                figures[name] = value.name
-            else:
-                figures[name] = value
+        volumes = {"fixed.npy": shown.fixed, "moving.npy": shown.moving, "warped.npy": shown.warped}
         for name, volume in volumes.items():
-            io.write_volume(volume, folder / name)
-    return Outcome({name: Path(request.output) / name for name in volumes}, figures)
+            np.save(folder / name, volume.array_kji)
+    figures = {name: value for name, value in vars(shown).items() if not isinstance(value, Volume)}
+    grid = shown.fixed.geometry
+    figures |= {name.partition(".")[0]: volume.name for name, volume in volumes.items()}
+    figures |= {"shape_kji": list(grid.shape_kji), "ras_from_ijk": grid.ras_from_ijk.tolist()}
+    return Outcome({name: request.output / name for name in volumes}, figures)
 
 
 def _train_config(request: Train, folder: RunFolder) -> TrainConfig:

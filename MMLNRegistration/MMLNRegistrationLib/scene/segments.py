@@ -48,7 +48,7 @@ def propagate_segmentation(
             f"{subject_node.GetName()} is not on the grid of the registration; choose the image that was registered."
         )
     world_from_atlas = world_from_node(atlas_segmentation)
-    source = _with_labelmaps(atlas_segmentation)
+    source = with_labelmaps(atlas_segmentation)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
     images = {
@@ -105,8 +105,11 @@ def label_colour(value: int) -> tuple[float, float, float]:
     return colorsys.hsv_to_rgb(value * golden_ratio % 1, 0.55 + 0.15 * (value % 3), 0.95 - 0.12 * (value % 4))
 
 
-def _with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
-    """The segmentation of a node; with voxels made on a copy when the node has only surfaces."""
+def with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
+    """The segmentation of a node; with voxels made on a copy when the node has only surfaces.
+
+    Raises InputError when it has no segments, or none that can be made of voxels.
+    """
     segmentation = node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0:
         raise InputError(f"{node.GetName()} has no segments; choose a segmentation with at least one.")

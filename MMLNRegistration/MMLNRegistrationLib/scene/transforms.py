@@ -15,7 +15,7 @@ from vtk.util import numpy_support
 
 from ..errors import InputError
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
-from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+from .vtk_arrays import OwnedArray, array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 
 def transform_node(
@@ -33,6 +33,19 @@ def transform_node(
 
     Outside the grid Slicer continues with the vectors of the border.
     """
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    fill_transform_node(node, displacement_mm, geometry, fixed_node, moving_node)
+    return node
+
+
+def fill_transform_node(
+    node: slicer.vtkMRMLTransformNode,
+    displacement_mm: NDArray[np.float32] | OwnedArray,
+    geometry: Geometry,
+    fixed_node: slicer.vtkMRMLVolumeNode | None = None,
+    moving_node: slicer.vtkMRMLVolumeNode | None = None,
+) -> None:
+    """Make a transform node, with whatever it held before, the one that transform_node describes, in the world."""
     grid = vtk.vtkImageData()
     fill_image(grid, displacement_mm)
     grid.SetSpacing(*geometry.spacing_mm)
@@ -44,15 +57,13 @@ def transform_node(
     transform.SetDisplacementGridData(grid)
     # Slicer sets cubic on every field that it reads from a file: so a saved scene opens as it was.
     transform.SetInterpolationModeToCubic()
-    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    node.SetAndObserveTransformNodeID(None)
     node.SetAndObserveTransformFromParent(transform)
     for role, volume in (
         (node.GetFixedNodeReferenceRole(), fixed_node),
         (node.GetMovingNodeReferenceRole(), moving_node),
     ):
-        if volume is not None:
-            node.SetNodeReferenceID(role, volume.GetID())
-    return node
+        node.SetNodeReferenceID(role, volume.GetID() if volume is not None else None)
 
 
 def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[np.float32], Geometry]:

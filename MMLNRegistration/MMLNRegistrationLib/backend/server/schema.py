@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from ...writing import REGISTRATION_FILES
+from ...writing import RESULT_FILES
 from ..messages import (
     BRAINS,
     LARGEST_ITERATIONS,
@@ -58,6 +58,6 @@ def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
 
 def _type_schema(hint: Any) -> dict[str, Any]:
     if hint == tuple[str, ...]:
-        return {"type": "array", "items": {"enum": list(REGISTRATION_FILES)}}
+        return {"type": "array", "items": {"enum": list(RESULT_FILES)}}
     kind = next((option for option in get_args(hint) if option is not NoneType), hint)
     return dict(_KEY_SCHEMA if kind is Path else _PLAIN[kind])
