@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from MMLNRegistrationLib.backend import messages
 from MMLNRegistrationLib.backend.messages import (
     Cancel,
+    CheckData,
     EntryEvent,
     ErrorEvent,
     Evaluate,
     HelloEvent,
     Info,
+    Preview,
     ProgressEvent,
     Propagate,
     Refine,
@@ -49,6 +51,8 @@ REQUESTS = [
     Propagate(subject=Path("s"), atlas=Path("a"), labels=Path("l"), output=PLACE, device="cuda:1", overwrite=True),
     Evaluate(cases=Path("c.csv"), output=PLACE, structures=Path("s.csv"), initial="t.h5"),
     Train(data=(Path("one"), Path("two")), output=PLACE, resume=True, skip_bad=True),
+    CheckData(data=(Path("one"),), validation_data=(Path("two"),), config=Path("c.json"), read_voxels=True),
+    Preview(run=Path("run"), output=PLACE, pair=3, device="cuda", overwrite=True),
     Info(),
     Cancel(),
     Shutdown(),
