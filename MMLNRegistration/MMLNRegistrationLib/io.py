@@ -143,6 +143,16 @@ def read_transform(path: str | Path) -> sitk.Transform:
     return transform
 
 
+def write_linear(moving_ras_from_fixed_ras: Matrix, path: str | Path) -> None:
+    """Write a linear transform as ITK does (.tfm, .h5), whole or not at all. It maps fixed points to moving points."""
+    matrix = _FLIP @ moving_ras_from_fixed_ras @ _FLIP
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    with replacing(Path(path), _OVERHEAD_BYTES) as temporary, quiet_libraries():
+        sitk.WriteTransform(transform, str(temporary))
+
+
 def read_linear(path: str | Path) -> Matrix:
     """moving_ras_from_fixed_ras of a linear transform file, which maps fixed points to moving points as ITK's do.
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"batch_commands", "command_requests", "commands", "console", "doctor", "server_commands"},
+    {"batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )
@@ -29,7 +29,20 @@ LAYERS = (
 
 BRIDGES = {
     "scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"},
-    "gui": {"", "errors", "progress", "writing", "spatial", "pipeline", "training", "backend", "scene", "gui"},
+    "gui": {
+        "",
+        "errors",
+        "progress",
+        "writing",
+        "spatial",
+        "pipeline",
+        "io",
+        "training",
+        "quality",
+        "backend",
+        "scene",
+        "gui",
+    },
 }
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 

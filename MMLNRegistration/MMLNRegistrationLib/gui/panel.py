@@ -15,7 +15,8 @@ class Panel(VTKObservationMixin):
     """A part of the module's window with a .ui file of its own.
 
     widget: the loaded qMRMLWidget. ui: its named children as attributes. parameters: the module's wrapped parameter
-    node, None while the panel is bound to none.
+    node, None while the panel is bound to none. What it gives for a pack, such as parameters.register, is a snapshot
+    that writes all of its values back when one is set: set each through parameters anew, and keep none.
     """
 
     ui_name = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
 import sys
@@ -165,6 +166,12 @@ class Session:
             self._news.get_nowait()()
         if not self.busy:
             self._timer.stop()
+
+
+def worker_environment() -> dict[str, str]:
+    """The variables of a process that is to find this package: those that are set here, and the way to it."""
+    source = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
 
 
 def slicer_python() -> str:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import slicer
 
+from ..errors import InputError
 from ..scene.volume_files import volume_file
 from .session import Session
 
@@ -25,7 +26,13 @@ def write_volume(node: slicer.vtkMRMLVolumeNode, path: Path) -> None:
     Raises InputError when it is no scalar volume, has no right angles in the world, or lies under a non-linear
     transform, and OSError when the disk is full.
     """
-    volume_file(node).write(path)
+    file = volume_file(node)
+    if not file.is_in_world:
+        raise InputError(
+            f"The parent transform of {node.GetName()} bends its right angles; harden it and resample the volume "
+            "first, for example with the module Crop Volume."
+        )
+    file.write(path)
 
 
 def write_files(

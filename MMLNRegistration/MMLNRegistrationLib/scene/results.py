@@ -18,6 +18,9 @@ from .transforms import fill_transform_node
 from .volumes import display_window, fill_volume_node, show_in_grey
 from .vtk_arrays import OwnedArray, owned_array
 
+RESULT_ATTRIBUTE = "MMLNRegistration.Result"
+"""Marks volumes that a registration has made: nobody wants to register them next."""
+
 RESULT_FILES = ("displacement.npy", "warped.npy", "jacobian.npy")
 """The files that are read, see writing.ARRAY_FILES."""
 
@@ -63,21 +66,26 @@ def read_result(folder: Path, geometry: Geometry, world_from_moving_file: Matrix
 def add_result(
     scene: slicer.vtkMRMLScene,
     result: ResultArrays,
-    fixed_node: slicer.vtkMRMLVolumeNode,
-    moving_node: slicer.vtkMRMLVolumeNode,
+    names: tuple[str, str],
+    pair: tuple[slicer.vtkMRMLVolumeNode | None, slicer.vtkMRMLVolumeNode | None],
     nodes: ResultNodes,
 ) -> ResultNodes:
-    """Put a result into the nodes, made where they are None, and return them all. All lie directly in the world."""
+    """Put a result into the nodes, made where they are None, and return them all. All lie directly in the world.
+
+    names, pair: of the fixed and the moving volume; None for one that has been removed meanwhile.
+    """
     scene.SaveStateForUndo()
-    fixed, moving = fixed_node.GetName(), moving_node.GetName()
+    fixed, moving = names
     transform = nodes.transform or scene.AddNewNodeByClass("vtkMRMLTransformNode", f"{moving} to {fixed}")
-    fill_transform_node(transform, result.displacement_mm, result.geometry, fixed_node, moving_node)
+    fill_transform_node(transform, result.displacement_mm, result.geometry, *pair)
     warped = nodes.warped or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{moving} warped")
     fill_volume_node(warped, result.warped, result.geometry)
     show_in_grey(scene, warped, result.warped_window)
     jacobian = nodes.jacobian or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{moving} Jacobian")
     fill_volume_node(jacobian, result.jacobian, result.geometry)
     show_as_jacobian(scene, jacobian)
+    for node in (warped, jacobian):
+        node.SetAttribute(RESULT_ATTRIBUTE, "1")
     return ResultNodes(transform, warped, jacobian)
 
 

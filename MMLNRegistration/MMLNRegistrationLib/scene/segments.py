@@ -15,7 +15,6 @@ import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pipeline.field import warp_labels
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
 from .parents import world_from_node
@@ -132,6 +131,8 @@ def _propagated_layer(
 ) -> slicer.vtkOrientedImageData:
     if atlas_image.GetNumberOfPoints() == 0:
         return _labelmap_image(np.zeros(geometry.shape_kji, dtype=np.uint8), geometry)
+    from ..pipeline.field import warp_labels  # needs torch, which may be missing where the window runs
+
     atlas_from_index = vtk.vtkMatrix4x4()
     atlas_image.GetImageToWorldMatrix(atlas_from_index)
     world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
