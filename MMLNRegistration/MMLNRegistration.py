@@ -16,6 +16,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from MMLNRegistrationLib.gui.register_parameters import RegisterParameters
+from MMLNRegistrationLib.gui.train_parameters import TrainParameters
 
 LIBRARY = "MMLNRegistrationLib"
 RESOURCES = Path(__file__).resolve().parent / "Resources"
@@ -61,14 +62,17 @@ class MMLNRegistrationParameterNode:
     """The choices of each panel; a scene keeps them."""
 
     register: RegisterParameters
+    train: TrainParameters
 
 
 def make_panels(session):
     """The panels with their titles, in the order of their tabs."""
     from MMLNRegistrationLib.gui.register_panel import RegisterPanel
+    from MMLNRegistrationLib.gui.train_panel import TrainPanel
 
     return [
         (_("Register"), RegisterPanel(session, RESOURCES)),
+        (_("Train"), TrainPanel(session, RESOURCES)),
     ]
 
 

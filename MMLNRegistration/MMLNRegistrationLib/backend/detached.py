@@ -50,7 +50,7 @@ class RunState:
 
     kind: none is no run. sentence: of a run that failed or was interrupted, what happened and what to do.
     activity, fraction: what it does at present and how much of that is done. step, total_steps: of the training; None
-    where there is none yet. pid: of the process at work.
+    where there is none yet. pid: of the process at work. device: its label, device_memory_bytes: all of a GPU's.
     """
 
     kind: Kind
@@ -60,6 +60,8 @@ class RunState:
     step: int | None = None
     total_steps: int | None = None
     pid: int | None = None
+    device: str = ""
+    device_memory_bytes: int | None = None
 
     @property
     def is_at_work(self) -> bool:
@@ -127,7 +129,9 @@ def state_of(path: Path) -> RunState:
         if total is not None and activity.startswith("train"):
             step = max(step or 0, round(fraction * total))
         kind: Kind = "stopping" if files.stop.exists() else "running"
-        return RunState(kind, "", activity, fraction, step, total, _pid(running))
+        memory = int(_number(running, "device_memory_bytes")) or None
+        device = str(running.get("device", ""))
+        return RunState(kind, "", activity, fraction, step, total, _pid(running), device, memory)
     launched = read_object(RunLog(path).launched)
     said = _last_words(path, launched)
     if launched and not said and _is_starting(launched):

@@ -12,7 +12,7 @@ import torch
 from .. import __version__
 from ..errors import InputError
 from ..model.card import ModelCard
-from ..pipeline.device import choose_device, device_label
+from ..pipeline.device import choose_device, device_label, total_memory_bytes
 from ..progress import Progress
 from .config import TrainConfig
 from .data_check import require_apart
@@ -63,7 +63,14 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
         if ranks.rank > 0:
             return _train(settings, folder, device, ranks, progress, report)
         with folder.held():
-            return _train(settings, folder, device, ranks, folder.followed(progress), report)
+            return _train(
+                settings,
+                folder,
+                device,
+                ranks,
+                folder.followed(progress, device_label(device), total_memory_bytes(device)),
+                report,
+            )
 
 
 def _train(

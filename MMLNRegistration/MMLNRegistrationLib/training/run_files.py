@@ -83,9 +83,13 @@ class RunFiles:
         lock.remove()
         return not is_free
 
-    def followed(self, progress: Progress) -> Progress:
-        """A Progress that also keeps running.json up to date, and raises Cancelled when there is a stop file."""
+    def followed(self, progress: Progress, device: str, device_memory_bytes: int | None) -> Progress:
+        """A Progress that also keeps running.json up to date, and raises Cancelled when there is a stop file.
+
+        device: its label. device_memory_bytes: all of a GPU's, None for a processor.
+        """
         about = {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
+        about |= {"device": device, "device_memory_bytes": device_memory_bytes}
         noted_at, noted_step = time.monotonic(), "begin"
         _note(self.running, {**about, "step": noted_step, "fraction": 0.0})
 
@@ -101,7 +105,10 @@ class RunFiles:
         return follow
 
     def read_running(self) -> dict[str, Any]:
-        """What running.json says: pid, host, began (seconds since 1970), step, fraction; empty when it is not there."""
+        """What running.json says: pid, host, began (seconds since 1970), device, device_memory_bytes, step, fraction.
+
+        Empty when it is not there.
+        """
         return read_object(self.running)
 
     def ask_to_stop(self) -> None:
