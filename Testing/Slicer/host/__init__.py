@@ -61,10 +61,7 @@ def _start(sources: Path | None) -> Host:
 
     for name, widget in mrml_widgets.WIDGETS.items():
         setattr(slicer, name, widget)
-    stand_ins = mrml_widgets.WIDGETS | {
-        name: member for name, member in vars(sys.modules["ctk"]).items() if name[:3] == "ctk"
-    }
-    qt.QUiLoader = ui_loader.make_loader(stand_ins)
+    qt.QUiLoader = ui_loader.make_loader(mrml_widgets.WIDGETS | ctk_widgets.WIDGETS)
     slicer.app = app = application.Application(native, Path(folder.name))
     slicer.mrmlScene = app.mrmlScene()
     slicer.modules = application.make_modules(app)
@@ -74,11 +71,9 @@ def _start(sources: Path | None) -> Host:
 
     slicer.qSlicerScriptedLoadableModule = scripted.qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = scripted.qSlicerScriptedLoadableModuleWidget
-    window = qt.QMainWindow()
-    window.objectName = "qSlicerMainWindow"
-    host = session.Host(app, Path(folder.name), native)
-    host.main_window, host._folder = window, folder
-    return host
+    from .main_window import MainWindow
+
+    return session.Host(app, folder, native, MainWindow())
 
 
 def _fill_in_slicer(sources: Path | None) -> None:

@@ -12,6 +12,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .extensions import ExtensionsManagerModel
+from .input_output import CoreIOManager
 from .layout import LayoutManager
 from .properties import state
 from .pythonqt import stand_in, thin
@@ -50,21 +51,21 @@ class _Module:
 class ModuleManager(QtCore.QObject):
     """slicer.app.moduleManager()"""
 
-    moduleAboutToBeUnloaded = QtCore.Signal(str)  # noqa: N815
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
 
     def module(self, name: str) -> object | None:
         """A loaded module by its name, None when there is none."""
         return getattr(slicer.modules, name.lower(), None)
 
-    def modulesNames(self) -> list[str]:  # noqa: N802
+    def modulesNames(self) -> list[str]:
         """Names of the loaded modules."""
         return [module.name for module in vars(slicer.modules).values() if hasattr(module, "name")]
 
-    def factoryManager(self) -> ModuleManager:  # noqa: N802
+    def factoryManager(self) -> ModuleManager:
         """Answers isLoaded as Slicer's factory manager does."""
         return self
 
-    def isLoaded(self, name: str) -> bool:  # noqa: N802
+    def isLoaded(self, name: str) -> bool:
         """Whether a module is loaded."""
         return self.module(name) is not None
 
@@ -73,19 +74,19 @@ class ModuleManager(QtCore.QObject):
 class Application(QtCore.QObject):
     """slicer.app"""
 
-    startupCompleted = QtCore.Signal()  # noqa: N815
-    aboutToQuit = QtCore.Signal()  # noqa: N815
-    applicationName = QtCore.Property(str, lambda self: "Slicer")  # noqa: N815
-    applicationVersion = QtCore.Property(str, lambda self: "5.13.0")  # noqa: N815
-    majorVersion = QtCore.Property(int, lambda self: 5)  # noqa: N815
-    minorVersion = QtCore.Property(int, lambda self: 13)  # noqa: N815
+    startupCompleted = QtCore.Signal()
+    aboutToQuit = QtCore.Signal()
+    applicationName = QtCore.Property(str, lambda self: "Slicer")
+    applicationVersion = QtCore.Property(str, lambda self: "5.13.0")
+    majorVersion = QtCore.Property(int, lambda self: 5)
+    minorVersion = QtCore.Property(int, lambda self: 13)
     revision = QtCore.Property(str, lambda self: "0")
     os = QtCore.Property(str, lambda self: {"win32": "win", "darwin": "macosx"}.get(sys.platform, "linux"))
-    slicerHome = QtCore.Property(str, lambda self: sys.prefix)  # noqa: N815
-    documentationBaseUrl = QtCore.Property(str, lambda self: "https://slicer.readthedocs.io/")  # noqa: N815
-    temporaryPath = QtCore.Property(str, lambda self: str(state(self)["temporary"]))  # noqa: N815
-    cachePath = QtCore.Property(str, lambda self: str(state(self)["temporary"]))  # noqa: N815
-    slicerUserSettingsFilePath = QtCore.Property(str, lambda self: self.userSettings().fileName())  # noqa: N815
+    slicerHome = QtCore.Property(str, lambda self: sys.prefix)
+    documentationBaseUrl = QtCore.Property(str, lambda self: "https://slicer.readthedocs.io/")
+    temporaryPath = QtCore.Property(str, lambda self: str(state(self)["temporary"]))
+    cachePath = QtCore.Property(str, lambda self: str(state(self)["temporary"]))
+    slicerUserSettingsFilePath = QtCore.Property(str, lambda self: self.userSettings().fileName())
 
     def __init__(self, native: QtWidgets.QApplication, folder: Path) -> None:
         super().__init__()
@@ -101,6 +102,7 @@ class Application(QtCore.QObject):
             scene=scene,
             modules=ModuleManager(),
             extensions=ExtensionsManagerModel(),
+            files=CoreIOManager(scene, logic),
         )
         logic.SetMRMLScene(scene)
         logic.SetTemporaryPath(str(folder / "temporary"))
@@ -108,27 +110,33 @@ class Application(QtCore.QObject):
         logic.GetColorLogic().SetMRMLScene(scene)
         state(self)["layout"] = LayoutManager(logic, scene)
 
-    def mrmlScene(self) -> slicer.vtkMRMLScene:  # noqa: N802
+    def mrmlScene(self) -> slicer.vtkMRMLScene:
         """The scene."""
         return state(self)["scene"]
 
-    def applicationLogic(self) -> slicer.vtkSlicerApplicationLogic:  # noqa: N802
+    def applicationLogic(self) -> slicer.vtkSlicerApplicationLogic:
         """Slicer's own application logic."""
         return state(self)["logic"]
 
-    def layoutManager(self) -> LayoutManager:  # noqa: N802
+    def layoutManager(self) -> LayoutManager:
         """The views."""
         return state(self)["layout"]
 
-    def moduleManager(self) -> ModuleManager:  # noqa: N802
+    def coreIOManager(self) -> CoreIOManager:
+        """Reads and writes files."""
+        return state(self)["files"]
+
+    ioManager = coreIOManager
+
+    def moduleManager(self) -> ModuleManager:
         """The modules."""
         return state(self)["modules"]
 
-    def extensionsManagerModel(self) -> ExtensionsManagerModel:  # noqa: N802
+    def extensionsManagerModel(self) -> ExtensionsManagerModel:
         """The extensions."""
         return state(self)["extensions"]
 
-    def testingEnabled(self) -> bool:  # noqa: N802
+    def testingEnabled(self) -> bool:
         """Whether Slicer was started with --testing, which skips dialogs; a test can switch it by Host.testing."""
         return state(self)["testing"]
 
@@ -136,21 +144,21 @@ class Application(QtCore.QObject):
         """User settings, in a folder of the host."""
         return thin(QtCore.QSettings)()
 
-    userSettings = revisionUserSettings = settings  # noqa: N815
+    userSettings = revisionUserSettings = settings
 
-    def processEvents(self, *_flags: object) -> None:  # noqa: N802
+    def processEvents(self, *_flags: object) -> None:
         """Let the window live once."""
         state(self)["native"].processEvents()
 
-    def setOverrideCursor(self, cursor: object) -> None:  # noqa: N802
+    def setOverrideCursor(self, cursor: object) -> None:
         """The wait cursor and others."""
         QtWidgets.QApplication.setOverrideCursor(QtGui.QCursor(cursor))
 
-    def restoreOverrideCursor(self) -> None:  # noqa: N802
+    def restoreOverrideCursor(self) -> None:
         """Undo setOverrideCursor."""
         QtWidgets.QApplication.restoreOverrideCursor()
 
-    def topLevelWidgets(self) -> list[QtWidgets.QWidget]:  # noqa: N802
+    def topLevelWidgets(self) -> list[QtWidgets.QWidget]:
         """All windows."""
         return QtWidgets.QApplication.topLevelWidgets()
 
@@ -162,22 +170,22 @@ class Application(QtCore.QObject):
         """Slicer in English."""
         return text
 
-    def moduleDocumentationUrl(self, name: str) -> str:  # noqa: N802
+    def moduleDocumentationUrl(self, name: str) -> str:
         """Where the manual of a module is."""
         return f"{self.documentationBaseUrl}{name}"
 
-    def startupEnvironment(self) -> dict[str, str]:  # noqa: N802
+    def startupEnvironment(self) -> dict[str, str]:
         """Environment variables as they were before Slicer."""
         return dict(os.environ)
 
-    def commandOptions(self) -> types.SimpleNamespace:  # noqa: N802
+    def commandOptions(self) -> types.SimpleNamespace:
         """How Slicer was started."""
         return types.SimpleNamespace(noMainWindow=False, testingEnabled=self.testingEnabled())
 
-    def pauseRender(self) -> None:  # noqa: N802
+    def pauseRender(self) -> None:
         """There is no window that could flicker."""
 
-    resumeRender = pauseRender  # noqa: N815
+    resumeRender = pauseRender
 
     def restart(self, *_arguments: object) -> None:
         """Slicer starts anew; here it is only counted, see Host.restarts."""

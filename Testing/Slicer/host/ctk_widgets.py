@@ -17,10 +17,10 @@ HEADER_PIXELS = 24
 
 
 @stand_in
-class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
+class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     """A header that hides or shows what lies in it."""
 
-    contentsCollapsed = Signal(bool)  # noqa: N815
+    contentsCollapsed = Signal(bool)
 
     def __init__(self, text: str | QtWidgets.QWidget = "", parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent if isinstance(text, str) else text)
@@ -47,34 +47,34 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
         self.updateGeometry()
         self.contentsCollapsed.emit(not checked)
 
-    def childEvent(self, event: QtCore.QEvent) -> None:  # noqa: N802
+    def childEvent(self, event: QtCore.QEvent) -> None:
         if event.added() and state(self).get("collapsed") and isinstance(event.child(), QtWidgets.QWidget):
             event.child().setVisible(False)
             state(self)["hidden"].append(event.child())
         super().childEvent(event)
 
-    def setCollapsed(self, collapsed: bool) -> None:  # noqa: N802
+    def setCollapsed(self, collapsed: bool) -> None:
         """Hide or show the contents."""
         self.setChecked(not collapsed)
 
     collapsed = Property(bool, lambda self: state(self)["collapsed"], setCollapsed)
 
-    def hitButton(self, position: QtCore.QPoint) -> bool:  # noqa: N802
+    def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() < HEADER_PIXELS
 
-    def sizeHint(self) -> QtCore.QSize:  # noqa: N802
+    def sizeHint(self) -> QtCore.QSize:
         layout = self.layout()
         if state(self)["collapsed"] or layout is None:
             return QtCore.QSize(120, HEADER_PIXELS)
         return layout.totalSizeHint().expandedTo(QtCore.QSize(120, HEADER_PIXELS))
 
-    def minimumSizeHint(self) -> QtCore.QSize:  # noqa: N802
+    def minimumSizeHint(self) -> QtCore.QSize:
         layout = self.layout()
         if state(self)["collapsed"] or layout is None:
             return QtCore.QSize(60, HEADER_PIXELS)
         return layout.totalMinimumSize().expandedTo(QtCore.QSize(60, HEADER_PIXELS))
 
-    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:  # noqa: N802
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
         painter = QtWidgets.QStylePainter(self)
         option = QtWidgets.QStyleOptionButton()
         option.initFrom(self)
@@ -93,12 +93,12 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
 
 
 @stand_in
-class ctkSliderWidget(ValueWidget):  # noqa: N801
+class ctkSliderWidget(ValueWidget):
     """A slider with a spin box."""
 
 
 @stand_in
-class ctkDoubleSlider(ValueWidget):  # noqa: N801
+class ctkDoubleSlider(ValueWidget):
     """A slider for fractions; built with an orientation, as the original."""
 
     def __init__(self, orientation: object = None, parent: QtWidgets.QWidget | None = None) -> None:
@@ -106,35 +106,35 @@ class ctkDoubleSlider(ValueWidget):  # noqa: N801
 
 
 @stand_in
-class ctkDoubleSpinBox(SpinBoxWidget):  # noqa: N801
+class ctkDoubleSpinBox(SpinBoxWidget):
     """A spin box for fractions."""
 
 
 @stand_in
-class ctkRangeWidget(RangeWidget):  # noqa: N801
+class ctkRangeWidget(RangeWidget):
     """A slider with two handles."""
 
 
 @stand_in
-class ctkDoubleRangeSlider(RangeWidget):  # noqa: N801
+class ctkDoubleRangeSlider(RangeWidget):
     """A slider with two handles for fractions."""
 
 
 @stand_in
-class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
+class ctkCheckBox(QtWidgets.QCheckBox):
     """A check box."""
 
 
 @stand_in
-class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
+class ctkComboBox(QtWidgets.QComboBox):
     """A combo box."""
 
 
 @stand_in
-class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkColorPickerButton(QtWidgets.QPushButton):
     """A button that shows a colour."""
 
-    colorChanged = Signal(QtGui.QColor)  # noqa: N815
+    colorChanged = Signal(QtGui.QColor)
     color = Property(
         QtGui.QColor,
         lambda self: state(self).get("color", QtGui.QColor("black")),
@@ -143,33 +143,33 @@ class ctkColorPickerButton(QtWidgets.QPushButton):  # noqa: N801
 
 
 @stand_in
-class ctkMenuButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkMenuButton(QtWidgets.QPushButton):
     """A button with a menu at its side."""
 
 
 @stand_in
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     """A text that is as high as it needs."""
 
 
 @stand_in
-class ctkCheckablePushButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkCheckablePushButton(QtWidgets.QPushButton):
     """A button with a check box on it."""
 
-    checkBoxToggled = Signal(bool)  # noqa: N815
+    checkBoxToggled = Signal(bool)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         state(self).update(box=False)
 
-    def setCheckState(self, value: QtCore.Qt.CheckState) -> None:  # noqa: N802
+    def setCheckState(self, value: QtCore.Qt.CheckState) -> None:
         """Tick or untick."""
         ticked = value == QtCore.Qt.CheckState.Checked
         if ticked != state(self)["box"]:
             state(self)["box"] = ticked
             self.checkBoxToggled.emit(ticked)
 
-    checkState = Property(  # noqa: N815
+    checkState = Property(
         QtCore.Qt.CheckState,
         lambda self: QtCore.Qt.CheckState.Checked if state(self)["box"] else QtCore.Qt.CheckState.Unchecked,
         setCheckState,
@@ -197,11 +197,11 @@ class _PathWidget(QtWidgets.QWidget):
 
 
 @stand_in
-class ctkPathLineEdit(_PathWidget):  # noqa: N801
+class ctkPathLineEdit(_PathWidget):
     """Path of a file or folder; filters says which (the values of ctkPathLineEdit::Filter)."""
 
-    currentPathChanged = Signal(str)  # noqa: N815
-    validInputChanged = Signal(bool)  # noqa: N815
+    currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
 
     Dirs, Files, Readable, Writable, Hidden, Executable = 0x1, 0x2, 0x10, 0x20, 0x100, 0x40
     FILTERS = types.MappingProxyType({"Dirs": 0x1, "Files": 0x2})
@@ -213,11 +213,11 @@ class ctkPathLineEdit(_PathWidget):  # noqa: N801
     def _on_text(self, text: str) -> None:
         self.currentPathChanged.emit(text)
 
-    def setCurrentPath(self, path: str) -> None:  # noqa: N802
+    def setCurrentPath(self, path: str) -> None:
         """Show a path."""
         state(self)["line"].setText(str(path))
 
-    def addCurrentPathToHistory(self) -> None:  # noqa: N802
+    def addCurrentPathToHistory(self) -> None:
         """Remember the path for the next time."""
         state(self)["history"].append(self.currentPath)
 
@@ -234,32 +234,28 @@ class ctkPathLineEdit(_PathWidget):  # noqa: N801
         if path:
             self.setCurrentPath(path)
 
-    currentPath = Property(str, lambda self: state(self)["line"].text, setCurrentPath)  # noqa: N815
+    currentPath = Property(str, lambda self: state(self)["line"].text, setCurrentPath)
     filters = Property(
         int, lambda self: int(state(self)["filters"]), lambda self, v: state(self).update(filters=int(v))
     )
-    nameFilters = Property(  # noqa: N815
+    nameFilters = Property(
         "QStringList", lambda self: state(self)["nameFilters"], lambda self, v: state(self).update(nameFilters=list(v))
     )
-    settingKey = Property(  # noqa: N815
-        str, lambda self: state(self)["settingKey"], lambda self, v: state(self).update(settingKey=v)
-    )
-    showBrowseButton = Property(  # noqa: N815
+    settingKey = Property(str, lambda self: state(self)["settingKey"], lambda self, v: state(self).update(settingKey=v))
+    showBrowseButton = Property(
         bool,
         lambda self: state(self)["browse"].isVisibleTo(self),
         lambda self, v: state(self)["browse"].setVisible(v),
     )
-    showHistoryButton = Property(  # noqa: N815
-        bool, lambda self: False, lambda self, v: state(self).update(showHistoryButton=v)
-    )
+    showHistoryButton = Property(bool, lambda self: False, lambda self, v: state(self).update(showHistoryButton=v))
 
 
 @stand_in
-class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
+class ctkDirectoryButton(QtWidgets.QWidget):
     """A button that shows a folder and asks for another."""
 
-    directoryChanged = Signal(str)  # noqa: N815
-    directorySelected = Signal(str)  # noqa: N815
+    directoryChanged = Signal(str)
+    directorySelected = Signal(str)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -279,7 +275,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
             self.setDirectory(path)
             self.directorySelected.emit(path)
 
-    def setDirectory(self, path: str) -> None:  # noqa: N802
+    def setDirectory(self, path: str) -> None:
         """Show a folder."""
         if str(path) != state(self)["directory"]:
             state(self)["directory"] = str(path)
@@ -289,13 +285,15 @@ class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
     directory = Property(str, lambda self: state(self)["directory"], setDirectory)
 
 
+WIDGETS = {name: member for name, member in list(globals().items()) if name.startswith("ctk")}
+
+
 def make_ctk_module() -> types.ModuleType:
     """The `ctk` module."""
     from .dialogs import MessageBox
 
     module = types.ModuleType("ctk", "CTK as module code sees it in Slicer")
-    for name, member in globals().items():
-        if name.startswith("ctk"):
-            setattr(module, name, member)
+    for name, member in WIDGETS.items():
+        setattr(module, name, member)
     module.ctkMessageBox = MessageBox
     return module

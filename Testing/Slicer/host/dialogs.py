@@ -89,11 +89,11 @@ class MessageBox(QtWidgets.QMessageBox):
         super().__init__(*arguments)
         state(self).update(key="", clicked=None)
 
-    def setDontShowAgainVisible(self, visible: bool) -> None:  # noqa: N802
+    def setDontShowAgainVisible(self, visible: bool) -> None:
         """The "do not show again" box of ctkMessageBox."""
         state(self)["again"] = visible
 
-    dontShowAgainSettingsKey = QtCore.Property(  # noqa: N815
+    dontShowAgainSettingsKey = QtCore.Property(
         str, lambda self: state(self)["key"], lambda self, v: state(self).update(key=v)
     )
 
@@ -121,7 +121,7 @@ class MessageBox(QtWidgets.QMessageBox):
 
     exec_ = exec
 
-    def clickedButton(self) -> QtWidgets.QAbstractButton | None:  # noqa: N802
+    def clickedButton(self) -> QtWidgets.QAbstractButton | None:
         """The button that was answered."""
         return state(self)["clicked"]
 
@@ -152,28 +152,28 @@ class FileDialog(QtWidgets.QFileDialog):
     """QFileDialog; its static functions return paths as PythonQt does, "" when the dialog is closed."""
 
     @staticmethod
-    def getExistingDirectory(  # noqa: N802
+    def getExistingDirectory(
         parent: object = None, caption: str = "", directory: str = "", _options: object = None
     ) -> str:
         """A folder."""
         return _path(caption, directory)
 
     @staticmethod
-    def getOpenFileName(  # noqa: N802
+    def getOpenFileName(
         parent: object = None, caption: str = "", directory: str = "", filters: str = "", _selected: object = None
     ) -> str:
         """A file to read."""
         return _path(caption, filters)
 
     @staticmethod
-    def getSaveFileName(  # noqa: N802
+    def getSaveFileName(
         parent: object = None, caption: str = "", directory: str = "", filters: str = "", _selected: object = None
     ) -> str:
         """A file to write."""
         return _path(caption, filters)
 
     @staticmethod
-    def getOpenFileNames(  # noqa: N802
+    def getOpenFileNames(
         parent: object = None, caption: str = "", directory: str = "", filters: str = "", _selected: object = None
     ) -> tuple[str, ...]:
         """Files to read."""

@@ -12,7 +12,7 @@ from .pythonqt import stand_in
 class ExtensionsManagerModel(QtCore.QObject):
     """slicer.app.extensionsManagerModel()"""
 
-    extensionInstalled = QtCore.Signal(str)  # noqa: N815
+    extensionInstalled = QtCore.Signal(str)
     interactive = QtCore.Property(
         bool, lambda self: state(self)["interactive"], lambda self, value: state(self).update(interactive=value)
     )
@@ -21,21 +21,19 @@ class ExtensionsManagerModel(QtCore.QObject):
         super().__init__()
         state(self).update(installed=[], asked=[], offered={"PyTorch"}, interactive=True)
 
-    def isExtensionInstalled(self, name: str) -> bool:  # noqa: N802
+    def isExtensionInstalled(self, name: str) -> bool:
         """Whether an extension is there."""
         return name in state(self)["installed"]
 
-    def isExtensionEnabled(self, name: str) -> bool:  # noqa: N802
+    def isExtensionEnabled(self, name: str) -> bool:
         """Whether it is switched on."""
         return name in state(self)["installed"]
 
-    def updateExtensionsMetadataFromServer(self, *_arguments: object) -> bool:  # noqa: N802
+    def updateExtensionsMetadataFromServer(self, *_arguments: object) -> bool:
         """Ask the server what there is."""
         return bool(state(self)["offered"])
 
-    def installExtensionFromServer(  # noqa: N802
-        self, name: str, restart: bool = True, update: bool = True
-    ) -> bool:
+    def installExtensionFromServer(self, name: str, restart: bool = True, update: bool = True) -> bool:
         """Install an extension if the server offers it; its modules are there after the next start."""
         state(self)["asked"].append((name, restart))
         if name not in state(self)["offered"]:
@@ -44,4 +42,4 @@ class ExtensionsManagerModel(QtCore.QObject):
         self.extensionInstalled.emit(name)
         return True
 
-    installedExtensions = QtCore.Property("QStringList", lambda self: state(self)["installed"])  # noqa: N815
+    installedExtensions = QtCore.Property("QStringList", lambda self: state(self)["installed"])

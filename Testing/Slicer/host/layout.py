@@ -21,23 +21,23 @@ class SliceWidget(QtWidgets.QWidget):
         super().__init__()
         state(self)["logic"] = logic
 
-    def sliceLogic(self) -> slicer.vtkMRMLSliceLogic:  # noqa: N802
+    def sliceLogic(self) -> slicer.vtkMRMLSliceLogic:
         """What computes its pixels."""
         return state(self)["logic"]
 
-    def mrmlSliceNode(self) -> slicer.vtkMRMLSliceNode:  # noqa: N802
+    def mrmlSliceNode(self) -> slicer.vtkMRMLSliceNode:
         """Where it cuts."""
         return state(self)["logic"].GetSliceNode()
 
-    def mrmlSliceCompositeNode(self) -> slicer.vtkMRMLSliceCompositeNode:  # noqa: N802
+    def mrmlSliceCompositeNode(self) -> slicer.vtkMRMLSliceCompositeNode:
         """What it shows."""
         return state(self)["logic"].GetSliceCompositeNode()
 
-    def fitSliceToBackground(self) -> None:  # noqa: N802
+    def fitSliceToBackground(self) -> None:
         """Show the whole background."""
         state(self)["logic"].FitSliceToBackground(*VIEW_PIXELS)
 
-    sliceOrientation = QtCore.Property(  # noqa: N815
+    sliceOrientation = QtCore.Property(
         str,
         lambda self: self.mrmlSliceNode().GetOrientation(),
         lambda self, value: self.mrmlSliceNode().SetOrientation(value),
@@ -52,7 +52,7 @@ class PlotWidget(QtWidgets.QWidget):
         super().__init__()
         state(self)["node"] = node
 
-    def mrmlPlotViewNode(self) -> slicer.vtkMRMLPlotViewNode:  # noqa: N802
+    def mrmlPlotViewNode(self) -> slicer.vtkMRMLPlotViewNode:
         """Which chart it shows."""
         return state(self)["node"]
 
@@ -61,7 +61,7 @@ class PlotWidget(QtWidgets.QWidget):
 class LayoutManager(QtCore.QObject):
     """slicer.app.layoutManager()"""
 
-    layoutChanged = QtCore.Signal(int)  # noqa: N815
+    layoutChanged = QtCore.Signal(int)
 
     def __init__(self, application_logic: slicer.vtkMRMLApplicationLogic, scene: slicer.vtkMRMLScene) -> None:
         super().__init__()
@@ -86,41 +86,41 @@ class LayoutManager(QtCore.QObject):
         node.SetDimensions(*VIEW_PIXELS, 1)
         own["slices"][name] = SliceWidget(logic)
 
-    def layoutLogic(self) -> slicer.vtkMRMLLayoutLogic:  # noqa: N802
+    def layoutLogic(self) -> slicer.vtkMRMLLayoutLogic:
         """Slicer's own: it makes the nodes of the views that a layout has."""
         return state(self)["layout_logic"]
 
-    def setLayout(self, layout: int) -> None:  # noqa: N802
+    def setLayout(self, layout: int) -> None:
         """Change the arrangement of the views."""
         state(self)["layout_logic"].GetLayoutNode().SetViewArrangement(int(layout))
         self.layoutChanged.emit(int(layout))
 
     layout = QtCore.Property(int, lambda self: self.layoutLogic().GetLayoutNode().GetViewArrangement(), setLayout)
 
-    def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802
+    def sliceViewNames(self) -> tuple[str, ...]:
         """Names of the slice views."""
         return tuple(state(self)["slices"])
 
-    def sliceWidget(self, name: str) -> SliceWidget | None:  # noqa: N802
+    def sliceWidget(self, name: str) -> SliceWidget | None:
         """A slice view by its name."""
         return state(self)["slices"].get(name)
 
-    def mrmlSliceLogics(self) -> vtk.vtkCollection:  # noqa: N802
+    def mrmlSliceLogics(self) -> vtk.vtkCollection:
         """The logics of all slice views."""
         return state(self)["application"].GetSliceLogics()
 
-    def resetSliceViews(self) -> None:  # noqa: N802
+    def resetSliceViews(self) -> None:
         """Show the whole of all volumes in each slice view."""
         for widget in state(self)["slices"].values():
             widget.sliceLogic().FitSliceToAll(*VIEW_PIXELS)
 
-    def resetThreeDViews(self) -> None:  # noqa: N802
+    def resetThreeDViews(self) -> None:
         """There is no 3D window to reset."""
 
-    def setRenderPaused(self, paused: bool) -> None:  # noqa: N802
+    def setRenderPaused(self, paused: bool) -> None:
         """There is no window that could flicker."""
 
-    def threeDWidget(self, _index: int) -> None:  # noqa: N802
+    def threeDWidget(self, _index: int) -> None:
         """There is no 3D window."""
 
     def _plot_nodes(self) -> list[slicer.vtkMRMLPlotViewNode]:
@@ -128,7 +128,7 @@ class LayoutManager(QtCore.QObject):
         count = scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")
         return [scene.GetNthNodeByClass(index, "vtkMRMLPlotViewNode") for index in range(count)]
 
-    def plotWidget(self, index: int) -> PlotWidget | None:  # noqa: N802
+    def plotWidget(self, index: int) -> PlotWidget | None:
         """A plot view by its number."""
         nodes = self._plot_nodes()
         if index >= len(nodes):
@@ -136,6 +136,6 @@ class LayoutManager(QtCore.QObject):
         plots = state(self)["plots"]
         return plots.setdefault(nodes[index].GetID(), PlotWidget(nodes[index]))
 
-    plotViewCount = QtCore.Property(int, lambda self: len(self._plot_nodes()))  # noqa: N815
-    threeDViewCount = QtCore.Property(int, lambda self: 0)  # noqa: N815
-    tableViewCount = QtCore.Property(int, lambda self: 0)  # noqa: N815
+    plotViewCount = QtCore.Property(int, lambda self: len(self._plot_nodes()))
+    threeDViewCount = QtCore.Property(int, lambda self: 0)
+    tableViewCount = QtCore.Property(int, lambda self: 0)

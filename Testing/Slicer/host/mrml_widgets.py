@@ -17,63 +17,63 @@ SCENE_SIGNAL = {"mrmlSceneChanged(PyObject)": "mrmlSceneChanged(vtkMRMLScene*)"}
 class _SceneWidget(QtWidgets.QWidget):
     """A widget that is given a scene."""
 
-    mrmlSceneChanged = Signal(object)  # noqa: N815
+    mrmlSceneChanged = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL
 
-    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
         """Give the scene to the widget, which passes it on."""
         if scene is not state(self).get("scene"):
             state(self)["scene"] = scene
             self.mrmlSceneChanged.emit(scene)
 
-    def mrmlScene(self) -> slicer.vtkMRMLScene | None:  # noqa: N802
+    def mrmlScene(self) -> slicer.vtkMRMLScene | None:
         """The scene."""
         return state(self).get("scene")
 
 
 @stand_in
-class qMRMLWidget(_SceneWidget):  # noqa: N801
+class qMRMLWidget(_SceneWidget):
     """What a module's .ui file begins with."""
 
 
 @stand_in
-class qSlicerWidget(_SceneWidget):  # noqa: N801
+class qSlicerWidget(_SceneWidget):
     """The base of Slicer's own panels."""
 
 
 @stand_in
-class qMRMLCollapsibleButton(ctkCollapsibleButton):  # noqa: N801
+class qMRMLCollapsibleButton(ctkCollapsibleButton):
     """A collapsible button with a scene."""
 
-    mrmlSceneChanged = Signal(object)  # noqa: N815
+    mrmlSceneChanged = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL
-    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene  # noqa: N815
+    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene
 
 
 @stand_in
-class qMRMLSliderWidget(ValueWidget):  # noqa: N801
+class qMRMLSliderWidget(ValueWidget):
     """A slider that knows units."""
 
-    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene  # noqa: N815
-    mrmlSceneChanged = Signal(object)  # noqa: N815
+    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene
+    mrmlSceneChanged = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL
 
 
 @stand_in
-class qMRMLSpinBox(SpinBoxWidget):  # noqa: N801
+class qMRMLSpinBox(SpinBoxWidget):
     """A spin box that knows units."""
 
-    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene  # noqa: N815
-    mrmlSceneChanged = Signal(object)  # noqa: N815
+    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene
+    mrmlSceneChanged = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL
 
 
 @stand_in
-class qMRMLRangeWidget(RangeWidget):  # noqa: N801
+class qMRMLRangeWidget(RangeWidget):
     """A slider with two handles that knows units."""
 
-    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene  # noqa: N815
-    mrmlSceneChanged = Signal(object)  # noqa: N815
+    setMRMLScene, mrmlScene = _SceneWidget.setMRMLScene, _SceneWidget.mrmlScene
+    mrmlSceneChanged = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL
 
 
@@ -116,7 +116,7 @@ class _NodeSelector(_SceneWidget):
                 scene.RemoveObserver(tag)
         state(self)["observers"] = []
 
-    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
         """Offer the nodes of a scene."""
         if scene is state(self)["scene"]:
             return
@@ -154,21 +154,21 @@ class _NodeSelector(_SceneWidget):
             for key, value in wanted
         )
 
-    def addAttribute(self, node_type: str, name: str, value: object = None) -> None:  # noqa: N802
+    def addAttribute(self, node_type: str, name: str, value: object = None) -> None:
         """Offer only nodes of this type with this attribute."""
         state(self)["attributes"].append((node_type, name, value))
         self._refresh()
 
-    def removeAttribute(self, node_type: str, name: str) -> None:  # noqa: N802
+    def removeAttribute(self, node_type: str, name: str) -> None:
         """Undo addAttribute."""
         state(self)["attributes"] = [kept for kept in state(self)["attributes"] if kept[:2] != (node_type, name)]
         self._refresh()
 
-    def nodeCount(self) -> int:  # noqa: N802
+    def nodeCount(self) -> int:
         """How many nodes are offered."""
         return len(self._offered())
 
-    def nodeFromIndex(self, index: int) -> slicer.vtkMRMLNode:  # noqa: N802
+    def nodeFromIndex(self, index: int) -> slicer.vtkMRMLNode:
         """One of them."""
         return self._offered()[index]
 
@@ -176,24 +176,24 @@ class _NodeSelector(_SceneWidget):
         """All of them."""
         return self._offered()
 
-    nodeTypes = _option("nodeTypes", "QStringList")  # noqa: N815
-    noneEnabled, addEnabled = _option("noneEnabled", bool), _option("addEnabled", bool)  # noqa: N815
-    removeEnabled, editEnabled = _option("removeEnabled", bool), _option("editEnabled", bool)  # noqa: N815
-    renameEnabled, showHidden = _option("renameEnabled", bool), _option("showHidden", bool)  # noqa: N815
-    showChildNodeTypes = _option("showChildNodeTypes", bool)  # noqa: N815
-    selectNodeUponCreation = _option("selectNodeUponCreation", bool)  # noqa: N815
-    noneDisplay, baseName = _option("noneDisplay", str), _option("baseName", str)  # noqa: N815
-    interactionNodeSingletonTag = _option("interactionNodeSingletonTag", str)  # noqa: N815
+    nodeTypes = _option("nodeTypes", "QStringList")
+    noneEnabled, addEnabled = _option("noneEnabled", bool), _option("addEnabled", bool)
+    removeEnabled, editEnabled = _option("removeEnabled", bool), _option("editEnabled", bool)
+    renameEnabled, showHidden = _option("renameEnabled", bool), _option("showHidden", bool)
+    showChildNodeTypes = _option("showChildNodeTypes", bool)
+    selectNodeUponCreation = _option("selectNodeUponCreation", bool)
+    noneDisplay, baseName = _option("noneDisplay", str), _option("baseName", str)
+    interactionNodeSingletonTag = _option("interactionNodeSingletonTag", str)
 
 
 @stand_in
-class qMRMLNodeComboBox(_NodeSelector):  # noqa: N801
+class qMRMLNodeComboBox(_NodeSelector):
     """One node of the scene, or none."""
 
-    currentNodeChanged = Signal(object)  # noqa: N815
-    currentNodeIDChanged = Signal(str)  # noqa: N815
-    nodeAddedByUser = Signal(object)  # noqa: N815
-    nodeActivated = Signal(object)  # noqa: N815
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    nodeAddedByUser = Signal(object)
+    nodeActivated = Signal(object)
     SIGNAL_TYPES = SCENE_SIGNAL | {
         f"{name}(PyObject)": f"{name}(vtkMRMLNode*)"
         for name in ("currentNodeChanged", "nodeAddedByUser", "nodeActivated")
@@ -259,24 +259,24 @@ class qMRMLNodeComboBox(_NodeSelector):  # noqa: N801
         box.setCurrentIndex(own["shown"].index(own["current"]) if own["current"] in own["shown"] else -1)
         box.blockSignals(blocked)
 
-    def currentNode(self) -> slicer.vtkMRMLNode | None:  # noqa: N802
+    def currentNode(self) -> slicer.vtkMRMLNode | None:
         """The node that is chosen."""
         own = state(self)
         return own["scene"].GetNodeByID(own["current"]) if own["scene"] is not None and own["current"] else None
 
-    def setCurrentNode(self, node: slicer.vtkMRMLNode | None) -> None:  # noqa: N802
+    def setCurrentNode(self, node: slicer.vtkMRMLNode | None) -> None:
         """Choose a node; one that is not offered counts as none."""
         self.setCurrentNodeID(node.GetID() if node is not None else None)
 
-    def setCurrentNodeID(self, node_id: str | None) -> None:  # noqa: N802
+    def setCurrentNodeID(self, node_id: str | None) -> None:
         """Choose a node by its ID."""
         self._choose(node_id if node_id in [node.GetID() for node in self._offered()] else None)
 
-    def setCurrentNodeIndex(self, index: int) -> None:  # noqa: N802
+    def setCurrentNodeIndex(self, index: int) -> None:
         """Choose one of the offered nodes."""
         self.setCurrentNode(self.nodeFromIndex(index))
 
-    def addNode(self, class_name: str = "") -> slicer.vtkMRMLNode:  # noqa: N802
+    def addNode(self, class_name: str = "") -> slicer.vtkMRMLNode:
         """What the entry "Create new" does."""
         own = state(self)
         class_name = class_name or own["nodeTypes"][0]
@@ -293,16 +293,16 @@ class qMRMLNodeComboBox(_NodeSelector):  # noqa: N801
         self.nodeAddedByUser.emit(node)
         return node
 
-    currentNodeID = Property(  # noqa: N815
+    currentNodeID = Property(
         str, lambda self: state(self)["current"] or "", lambda self, value: self.setCurrentNodeID(value or None)
     )
 
 
 @stand_in
-class qMRMLCheckableNodeComboBox(_NodeSelector):  # noqa: N801
+class qMRMLCheckableNodeComboBox(_NodeSelector):
     """Several nodes of the scene."""
 
-    checkedNodesChanged = Signal()  # noqa: N815
+    checkedNodesChanged = Signal()
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -337,13 +337,13 @@ class qMRMLCheckableNodeComboBox(_NodeSelector):  # noqa: N801
         if changed:
             self.checkedNodesChanged.emit()
 
-    def checkState(self, node: slicer.vtkMRMLNode) -> object:  # noqa: N802
+    def checkState(self, node: slicer.vtkMRMLNode) -> object:
         """Whether a node is ticked, as Qt.CheckState."""
         import qt
 
         return qt.Qt.Checked if node.GetID() in state(self)["checked"] else qt.Qt.Unchecked
 
-    def setCheckState(self, node: slicer.vtkMRMLNode, value: object) -> None:  # noqa: N802
+    def setCheckState(self, node: slicer.vtkMRMLNode, value: object) -> None:
         """Tick or untick a node."""
         import qt
 
@@ -354,17 +354,17 @@ class qMRMLCheckableNodeComboBox(_NodeSelector):  # noqa: N801
         if checked != before:
             self.checkedNodesChanged.emit()
 
-    def checkedNodes(self) -> list[slicer.vtkMRMLNode]:  # noqa: N802
+    def checkedNodes(self) -> list[slicer.vtkMRMLNode]:
         """The nodes that are ticked."""
         return [node for node in self._offered() if node.GetID() in state(self)["checked"]]
 
-    def noneChecked(self) -> bool:  # noqa: N802
+    def noneChecked(self) -> bool:
         """Whether no node is ticked."""
         return not self.checkedNodes()
 
 
 @stand_in
-class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):  # noqa: N801
+class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
     """Makes the surface of a segmentation and shows it."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
@@ -383,12 +383,12 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):  # noqa: N801
         else:
             node.RemoveClosedSurfaceRepresentation()
 
-    def setSegmentationNode(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:  # noqa: N802
+    def setSegmentationNode(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Of this segmentation."""
         state(self)["node"] = node
         self.setEnabled(node is not None)
 
-    def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:  # noqa: N802
+    def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
         """The segmentation."""
         return state(self)["node"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -10,7 +11,17 @@ import ctk
 import qt
 import slicer
 
-from .parameter_types import Choice, Decimals, SingleStep, WithinRange, annotations_of, is_node_type, plain_type
+from .parameter_types import (
+    Choice,
+    Decimals,
+    Maximum,
+    Minimum,
+    SingleStep,
+    WithinRange,
+    annotations_of,
+    is_node_type,
+    plain_type,
+)
 
 
 class Connector:
@@ -36,7 +47,7 @@ class Connector:
 
 BOOLEAN = (qt.QCheckBox, ctk.ctkCheckBox)
 WHOLE = (qt.QSlider, qt.QSpinBox)
-BOUNDED = (qt.QSlider, ctk.ctkSliderWidget, ctk.ctkDoubleSlider, slicer.qMRMLSliderWidget)
+BOUNDED = (qt.QSlider, ctk.ctkSliderWidget, slicer.qMRMLSliderWidget)
 NUMBER = (
     qt.QDoubleSpinBox,
     ctk.ctkSliderWidget,
@@ -101,19 +112,33 @@ def _check_state(widget: qt.QWidget) -> Connector:
 
 def _number(widget: qt.QWidget, kind: type, annotation: object) -> Connector:
     rules = annotations_of(annotation)
-    bounds = next((rule for rule in rules if isinstance(rule, WithinRange)), None)
-    if bounds is None and type(widget) in BOUNDED:
-        raise RuntimeError(f"{type(widget).__name__} needs a parameter with WithinRange.")
+    is_whole, has_decimals = type(widget) in WHOLE, type(widget) not in (*WHOLE, ctk.ctkDoubleSlider)
+    lowest, highest = bounds(rules)
+    if type(widget) in BOUNDED and None in (lowest, highest):
+        raise RuntimeError(f"Cannot have a connection to {type(widget).__name__} where the type is unbounded.")
+    if has_decimals and kind is int:
+        widget.decimals = 0
     for rule in rules:
-        if isinstance(rule, Decimals):
+        if isinstance(rule, Decimals) and has_decimals and kind is float:
             widget.decimals = rule.value
         if isinstance(rule, SingleStep):
             widget.singleStep = rule.value
-    if bounds is not None:
-        widget.minimum, widget.maximum = kind(bounds.minimum), kind(bounds.maximum)
+    widget.minimum = (-(2**31) if is_whole else -math.inf) if lowest is None else lowest
+    widget.maximum = (2**31 - 1 if is_whole else math.inf) if highest is None else highest
     return Connector(
         widget, "valueChanged", lambda: kind(widget.value), lambda value: setattr(widget, "value", kind(value))
     )
+
+
+def bounds(rules: tuple) -> tuple[float | None, float | None]:
+    """Lowest and highest value that the rules of a parameter allow, None for no bound."""
+    lowest = highest = None
+    for rule in rules:
+        if isinstance(rule, (WithinRange, Minimum)):
+            lowest = rule.minimum
+        if isinstance(rule, (WithinRange, Maximum)):
+            highest = rule.maximum
+    return lowest, highest
 
 
 def _combo(widget: qt.QComboBox, entries: list[tuple[str, object]]) -> Connector:

@@ -65,14 +65,14 @@ class _Pack:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
-    def getValue(self, name: str) -> object:  # noqa: N802
+    def getValue(self, name: str) -> object:
         """A value by its dotted name."""
         first, _, rest = name.partition(".")
         _check(first in self.allParameters, self, first)
         value = getattr(self, first)
         return value.getValue(rest) if rest else value
 
-    def setValue(self, name: str, value: object) -> None:  # noqa: N802
+    def setValue(self, name: str, value: object) -> None:
         """Set a value by its dotted name."""
         first, _, rest = name.partition(".")
         _check(first in self.allParameters, self, first)
@@ -82,7 +82,7 @@ class _Pack:
             setattr(self, first, value)
 
     @classmethod
-    def dataType(cls, name: str) -> object:  # noqa: N802
+    def dataType(cls, name: str) -> object:
         """The annotated type of a parameter by its dotted name."""
         first, _, rest = name.partition(".")
         _check(first in cls.allParameters, cls, first)
@@ -132,7 +132,7 @@ class _PackSerializer:
             parameter_types.serializer_of(parameter.kind).remove(node, f"{name}.{parameter.name}")
 
 
-def parameterPack(cls: type | None = None) -> type:  # noqa: N802
+def parameterPack(cls: type | None = None) -> type:
     """Class decorator: a group of parameters."""
     if cls is None:
         return parameterPack
@@ -185,7 +185,7 @@ class _Cached:
 class _Wrapper:
     """What every @parameterNodeWrapper class can do."""
 
-    def __init__(self, parameterNode: slicer.vtkMRMLScriptedModuleNode, prefix: str | None = None) -> None:  # noqa: N803
+    def __init__(self, parameterNode: slicer.vtkMRMLScriptedModuleNode, prefix: str | None = None) -> None:
         self.parameterNode = parameterNode
         self._gui: dict[int, tuple[dict, int]] = {}
         self._next_tag = 0
@@ -195,14 +195,14 @@ class _Wrapper:
             for name, parameter in self.allParameters.items()
         }
 
-    def getValue(self, name: str) -> object:  # noqa: N802
+    def getValue(self, name: str) -> object:
         """A value by its dotted name."""
         first, _, rest = name.partition(".")
         _check(first in self.allParameters, self, first)
         value = self._cached[first].value
         return value.getValue(rest) if rest else value
 
-    def setValue(self, name: str, value: object) -> None:  # noqa: N802
+    def setValue(self, name: str, value: object) -> None:
         """Set a value by its dotted name."""
         first, _, rest = name.partition(".")
         _check(first in self.allParameters, self, first)
@@ -211,23 +211,23 @@ class _Wrapper:
         else:
             self._cached[first].write(value)
 
-    dataType = classmethod(_Pack.dataType.__func__)  # noqa: N815
+    dataType = classmethod(_Pack.dataType.__func__)
 
     def default(self, name: str) -> object:
         """The first value of a parameter."""
         return parameter_types.Default(self.allParameters[name].default())
 
-    def isCached(self, _name: str) -> bool:  # noqa: N802
+    def isCached(self, _name: str) -> bool:
         """Values of all types of this stand-in are."""
         return True
 
-    def connectGui(self, gui: object) -> int:  # noqa: N802
+    def connectGui(self, gui: object) -> int:
         """Bind the widgets that have the property SlicerParameterName; returns a tag for disconnectGui."""
         widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else vars(gui).values()
         found = {widget.property(PROPERTY): widget for widget in widgets if widget.property(PROPERTY)}
         return self.connectParametersToGui(found)
 
-    def connectParametersToGui(self, mapping: dict[str, object]) -> int:  # noqa: N802
+    def connectParametersToGui(self, mapping: dict[str, object]) -> int:
         """Bind widgets to parameters by their dotted names."""
         connectors = {
             name: parameter_gui.make_connector(widget, self.dataType(name)) for name, widget in mapping.items()
@@ -240,7 +240,7 @@ class _Wrapper:
         self._gui[tag] = (connectors, observer)
         return tag
 
-    def disconnectGui(self, tag: int) -> None:  # noqa: N802
+    def disconnectGui(self, tag: int) -> None:
         """Undo connectGui."""
         if tag in self._gui:
             connectors, observer = self._gui.pop(tag)
@@ -268,28 +268,28 @@ class _Wrapper:
         finally:
             self._is_updating = False
 
-    def StartModify(self) -> int:  # noqa: N802
+    def StartModify(self) -> int:
         """Of the node."""
         return self.parameterNode.StartModify()
 
-    def EndModify(self, was_modified: int) -> int:  # noqa: N802
+    def EndModify(self, was_modified: int) -> int:
         """Of the node."""
         return self.parameterNode.EndModify(was_modified)
 
-    def AddObserver(self, event: object, callback: typing.Callable, priority: float = 0.0) -> int:  # noqa: N802
+    def AddObserver(self, event: object, callback: typing.Callable, priority: float = 0.0) -> int:
         """Of the node."""
         return self.parameterNode.AddObserver(event, callback, priority)
 
-    def RemoveObserver(self, tag: int) -> None:  # noqa: N802
+    def RemoveObserver(self, tag: int) -> None:
         """Of the node."""
         self.parameterNode.RemoveObserver(tag)
 
-    def Modified(self) -> None:  # noqa: N802
+    def Modified(self) -> None:
         """Of the node."""
         self.parameterNode.Modified()
 
 
-def parameterNodeWrapper(cls: type | None = None) -> type:  # noqa: N802
+def parameterNodeWrapper(cls: type | None = None) -> type:
     """Class decorator: typed access to a parameter node."""
     if cls is None:
         return parameterNodeWrapper

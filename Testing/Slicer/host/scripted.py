@@ -32,16 +32,16 @@ class ScriptedLoadableModule:
                 break
         slicer.selfTests[self.moduleName] = self.runTest
 
-    def resourcePath(self, name: str) -> str:  # noqa: N802
+    def resourcePath(self, name: str) -> str:
         """Path of a file in the module's Resources."""
         return os.path.join(os.path.dirname(self.parent.path), "Resources", name)
 
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:  # noqa: N802, N803
+    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
         """A sentence with a link to the manual."""
         url = f"{slicer.app.documentationBaseUrl}{docPage or self.moduleName}"
         return f'<p>For more information, see the <a href="{url}">online documentation</a>.</p>'
 
-    def runTest(self, msec: int = 100) -> None:  # noqa: N802
+    def runTest(self, msec: int = 100) -> None:
         """Run the module's self test."""
         test = getattr(sys.modules[type(self).__module__], f"{self.moduleName}Test")()
         test.messageDelay = msec
@@ -65,7 +65,7 @@ class ScriptedLoadableModuleWidget:
             self.parent.show()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
-    def resourcePath(self, name: str) -> str:  # noqa: N802
+    def resourcePath(self, name: str) -> str:
         """Path of a file in the module's Resources."""
         return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", name)
 
@@ -75,11 +75,11 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self) -> None:
         """The module leaves."""
 
-    def onReload(self) -> None:  # noqa: N802
+    def onReload(self) -> None:
         """The developer's button "Reload"."""
         slicer.util.reloadScriptedModule(self.moduleName)
 
-    def _onModuleAboutToBeUnloaded(self, name: str) -> None:  # noqa: N802
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if name == self.moduleName:
             self.cleanup()
             slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
@@ -92,7 +92,7 @@ class ScriptedLoadableModuleLogic:
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
 
-    def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:  # noqa: N802
+    def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
         """The module's parameter node, made when it is not there."""
         scene = slicer.mrmlScene
         node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
@@ -105,12 +105,12 @@ class ScriptedLoadableModuleLogic:
             node.SetAttribute("ModuleName", self.moduleName)
         return node
 
-    def getAllParameterNodes(self) -> list[slicer.vtkMRMLScriptedModuleNode]:  # noqa: N802
+    def getAllParameterNodes(self) -> list[slicer.vtkMRMLScriptedModuleNode]:
         """All parameter nodes of the module."""
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
         return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
-    def createParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:  # noqa: N802
+    def createParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
         """A new parameter node, not yet in the scene."""
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
@@ -128,11 +128,11 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(*arguments)
         self.messageDelay = 100
 
-    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:  # noqa: N802, N803
+    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
         """Say what the test does."""
         print(message)
 
-    def runTest(self) -> None:  # noqa: N802
+    def runTest(self) -> None:
         """Run every method whose name begins with test."""
         slicer.mrmlScene.Clear(0)
         for name in sorted(dir(self)):
@@ -142,7 +142,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
                 self.tearDown()
 
 
-class qSlicerScriptedLoadableModule:  # noqa: N801
+class qSlicerScriptedLoadableModule:
     """What the application knows of a module; a module may only set the attributes that the application has."""
 
     __slots__ = (
@@ -169,7 +169,7 @@ class qSlicerScriptedLoadableModule:  # noqa: N801
         self.hidden, self.widgetRepresentationCreationEnabled = False, True
         self._representation = None
 
-    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:  # noqa: N802
+    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         """The panel, made when it is first asked for."""
         if self._representation is None:
             self._representation = qSlicerScriptedLoadableModuleWidget(self)
@@ -181,7 +181,7 @@ class qSlicerScriptedLoadableModule:  # noqa: N801
 
 
 @stand_in
-class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):  # noqa: N801
+class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     """The panel of a scripted module in the application."""
 
     def __init__(self, module: qSlicerScriptedLoadableModule) -> None:
@@ -215,7 +215,7 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):  # noqa: N801
         if hasattr(self.self(), "exit"):
             self.self().exit()
 
-    isEntered = qt.Property(bool, lambda self: state(self)["entered"])  # noqa: N815
+    isEntered = qt.Property(bool, lambda self: state(self)["entered"])
 
 
 def load(path: Path) -> qSlicerScriptedLoadableModule:

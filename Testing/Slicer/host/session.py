@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from . import scripted, stand_ins
 from .application import Application
 from .dialogs import DIALOGS, Dialogs
 from .event_loop import GapMeter
+from .main_window import MainWindow
 from .properties import state
 
 PANEL_PIXELS = (520, 900)
@@ -23,10 +25,18 @@ PANEL_PIXELS = (520, 900)
 class Host:
     """Slicer without Slicer, of which there is one in a process."""
 
-    def __init__(self, application: Application, folder: Path, native: QtWidgets.QApplication) -> None:
+    def __init__(
+        self,
+        application: Application,
+        folder: tempfile.TemporaryDirectory,
+        native: QtWidgets.QApplication,
+        main_window: MainWindow,
+    ) -> None:
         self.app = application
-        self.folder = folder
-        """Settings and temporary files of this process; it goes with the process."""
+        self.main_window = main_window
+        self.folder = Path(folder.name)
+        """Settings and temporary files of this process."""
+        self._folder = folder  # goes with the host
         self.dialogs: Dialogs = DIALOGS
         self.errors: list[str] = []
         """Tracebacks of exceptions in slots, timers and observers: Slicer only prints them, a test must see them."""
@@ -57,7 +67,7 @@ class Host:
         widget.resize(*PANEL_PIXELS)
         widget.show()
         if enter:
-            widget.enter()
+            self.main_window.moduleSelector().selectModule(path.stem)
         self.process_events()
         return widget
 

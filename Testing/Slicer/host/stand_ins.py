@@ -36,7 +36,13 @@ def packaging() -> types.ModuleType:
     def pip_install(requirements: str | list[str], *_positional: object, **_options: object) -> None:
         INSTALLED.append([requirements] if isinstance(requirements, str) else list(requirements))
 
-    module.pip_install = module.pip_ensure = pip_install
+    def pip_ensure(requirements: str | list[str], *_positional: object, **_options: object) -> None:
+        wanted = [requirements] if isinstance(requirements, str) else list(requirements)
+        if not slicer.util.confirmOkCancelDisplay(f"Install {', '.join(wanted)}?"):
+            raise RuntimeError("User declined the installation of Python packages")
+        INSTALLED.append(wanted)
+
+    module.pip_install, module.pip_ensure = pip_install, pip_ensure
     module.load_requirements = lambda path: [
         line.strip() for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("#")
     ]
@@ -49,10 +55,10 @@ def packaging() -> types.ModuleType:
 class SampleDataSource:
     """One entry of Slicer's Sample Data module."""
 
-    sampleName: str  # noqa: N815
+    sampleName: str
     uris: list[str]
-    fileNames: list[str]  # noqa: N815
-    nodeNames: list[str] = field(default_factory=list)  # noqa: N815
+    fileNames: list[str]
+    nodeNames: list[str] = field(default_factory=list)
 
 
 def sample_data() -> types.ModuleType:
@@ -61,31 +67,31 @@ def sample_data() -> types.ModuleType:
 
     class SampleDataLogic:
         @staticmethod
-        def registerCustomSampleDataSource(  # noqa: N802
+        def registerCustomSampleDataSource(
             category: str = "Custom",
-            sampleName: str | None = None,  # noqa: N803
+            sampleName: str | None = None,
             uris: object = None,
-            fileNames: object = None,  # noqa: N803
-            nodeNames: object = None,  # noqa: N803
-            customDownloader: object = None,  # noqa: N803
-            thumbnailFileName: str | None = None,  # noqa: N803
-            loadFileType: object = "VolumeFile",  # noqa: N803
-            loadFiles: object = None,  # noqa: N803
-            loadFileProperties: object = None,  # noqa: N803
+            fileNames: object = None,
+            nodeNames: object = None,
+            customDownloader: object = None,
+            thumbnailFileName: str | None = None,
+            loadFileType: object = "VolumeFile",
+            loadFiles: object = None,
+            loadFileProperties: object = None,
             checksums: object = None,
-            sampleDescription: str | None = None,  # noqa: N803
+            sampleDescription: str | None = None,
         ) -> None:
             if customDownloader is None and not uris:
                 raise ValueError("a source needs uris or a customDownloader")
             REGISTERED_SAMPLES.append({"category": category, "name": sampleName, "download": customDownloader})
 
         @staticmethod
-        def registerCustomSampleDataCategory(category: str, title: str | None = None) -> None:  # noqa: N802
+        def registerCustomSampleDataCategory(category: str, title: str | None = None) -> None:
             if not category:
                 raise ValueError("a category needs a name")
 
         @staticmethod
-        def downloadSample(name: str) -> object:  # noqa: N802
+        def downloadSample(name: str) -> object:
             for source in REGISTERED_SAMPLES:
                 if source["name"] == name and source["download"] is not None:
                     return source["download"](SampleDataSource(name, [], [], []))

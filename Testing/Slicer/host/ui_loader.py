@@ -17,7 +17,7 @@ class _Loader(QtUiTools.QUiLoader):
         super().__init__()
         self.stand_ins = stand_ins
 
-    def createWidget(self, class_name: str, parent: QtWidgets.QWidget = None, name: str = "") -> QtWidgets.QWidget:  # noqa: N802
+    def createWidget(self, class_name: str, parent: QtWidgets.QWidget = None, name: str = "") -> QtWidgets.QWidget:
         widget = _widget_class(class_name, self.stand_ins)(parent)
         widget.setObjectName(name)
         return widget

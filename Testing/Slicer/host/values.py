@@ -24,7 +24,7 @@ def _number(name: str, kind: type) -> Property:
 class SpinBoxWidget(QtWidgets.QWidget):
     """One bounded number in a spin box."""
 
-    valueChanged = Signal(float)  # noqa: N815
+    valueChanged = Signal(float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -61,17 +61,17 @@ class SpinBoxWidget(QtWidgets.QWidget):
         box.setValue(own["value"])
         box.blockSignals(blocked)
 
-    def setValue(self, value: float) -> None:  # noqa: N802
+    def setValue(self, value: float) -> None:
         """Set the number, within the bounds."""
         self._set("value", float(value))
 
-    def setRange(self, minimum: float, maximum: float) -> None:  # noqa: N802
+    def setRange(self, minimum: float, maximum: float) -> None:
         """Set both bounds."""
         self._set("minimum", float(minimum))
         self._set("maximum", float(maximum))
 
     minimum, maximum = _number("minimum", float), _number("maximum", float)
-    value, singleStep, pageStep = (  # noqa: N815
+    value, singleStep, pageStep = (
         _number("value", float),
         _number("singleStep", float),
         _number("pageStep", float),
@@ -113,9 +113,9 @@ class ValueWidget(SpinBoxWidget):
 class RangeWidget(QtWidgets.QWidget):
     """A lower and an upper value within bounds."""
 
-    valuesChanged = Signal(float, float)  # noqa: N815
-    minimumValueChanged = Signal(float)  # noqa: N815
-    maximumValueChanged = Signal(float)  # noqa: N815
+    valuesChanged = Signal(float, float)
+    minimumValueChanged = Signal(float)
+    maximumValueChanged = Signal(float)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -160,16 +160,16 @@ class RangeWidget(QtWidgets.QWidget):
             box.setValue(value)
             box.blockSignals(blocked)
 
-    def setValues(self, low: float, high: float) -> None:  # noqa: N802
+    def setValues(self, low: float, high: float) -> None:
         """Set both values."""
         self._set("minimumValue", float(low))
         self._set("maximumValue", float(high))
 
-    def setRange(self, minimum: float, maximum: float) -> None:  # noqa: N802
+    def setRange(self, minimum: float, maximum: float) -> None:
         """Set both bounds."""
         self._set("minimum", float(minimum))
         self._set("maximum", float(maximum))
 
     minimum, maximum = _number("minimum", float), _number("maximum", float)
-    minimumValue, maximumValue = _number("minimumValue", float), _number("maximumValue", float)  # noqa: N815
-    singleStep, decimals = _number("singleStep", float), _number("decimals", int)  # noqa: N815
+    minimumValue, maximumValue = _number("minimumValue", float), _number("maximumValue", float)
+    singleStep, decimals = _number("singleStep", float), _number("decimals", int)

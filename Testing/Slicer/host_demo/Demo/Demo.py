@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import qt
 import slicer
 from slicer import vtkMRMLScalarVolumeNode
@@ -145,6 +146,7 @@ class DemoTest(ScriptedLoadableModuleTest):
     """Self test."""
 
     def test_multiply(self) -> None:
-        """Nothing cannot be multiplied."""
-        with self.assertRaises(ValueError):
-            DemoLogic().multiply(None, 2)
+        """Every value is doubled."""
+        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        slicer.util.updateVolumeFromArray(volume, np.ones((2, 3, 4)))
+        assert (slicer.util.arrayFromVolume(DemoLogic().multiply(volume, 2)) == 2).all()
