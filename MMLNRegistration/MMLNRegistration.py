@@ -136,6 +136,7 @@ class MMLNRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _scene_closes(self, caller=None, event=None):
         for panel in self.panels:
+            panel.scene_closes()
             panel.disconnect()
 
     def _scene_closed(self, caller=None, event=None):

@@ -20,6 +20,7 @@ from .parameter_types import (
     WithinRange,
     annotations_of,
     is_node_type,
+    node_types,
     plain_type,
 )
 
@@ -86,7 +87,7 @@ def make_connector(widget: qt.QWidget, annotation: object) -> Connector:
     if kind is pathlib.Path and widget_type is ctk.ctkDirectoryButton:
         return _path(widget, "directoryChanged", "directory")
     if is_node_type(kind) and widget_type is slicer.qMRMLNodeComboBox:
-        widget.nodeTypes = [kind.__name__]
+        widget.nodeTypes = [member.__name__ for member in node_types(kind)]
         return Connector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
     raise RuntimeError(f"Unable to create GUI connector from datatype '{annotation}' to widget type '{widget_type}'.")
 

@@ -114,7 +114,16 @@ def annotations_of(annotation: object) -> tuple:
 
 def is_node_type(kind: object) -> bool:
     """Whether values are MRML nodes."""
-    return isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode)
+    return bool(node_types(kind))
+
+
+def node_types(kind: object) -> tuple[type, ...]:
+    """The node classes of a type that is one, or a Union of them and None; empty for other types."""
+    members = typing.get_args(kind) if typing.get_origin(kind) is typing.Union else (kind,)
+    classes = tuple(member for member in members if member is not type(None))
+    is_right = all(isinstance(member, type) and issubclass(member, slicer.vtkMRMLNode) for member in classes)
+    # Slicer, too, can only write None to a Union that names it.
+    return classes if is_right and (len(classes) == 1 or len(members) > len(classes)) else ()
 
 
 class Parameter:
@@ -267,7 +276,7 @@ def serializer_of(kind: object) -> typing.Any:
     if typing.get_origin(kind) is list:
         return _List(typing.get_args(kind)[0])
     if is_node_type(kind):
-        return _NodeReference(kind, (kind,), None)
+        return _NodeReference(kind, node_types(kind), None)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _Text(kind, (kind,), next(iter(kind)))
     simple = {
