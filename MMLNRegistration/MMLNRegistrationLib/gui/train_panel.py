@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ctk
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -48,8 +49,8 @@ class TrainPanel(Panel):
         self.state = _NO_RUN
         self._preset: TrainPreset | None = None
         self._log = ""
-        self._has_model = False
-        self._is_acting = False
+        self._followed = ""
+        self._is_acting = self._is_showing = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self.check = DataCheck(session, ui, self._complain)
         self.curves = TrainCurves(ui.curve)
@@ -58,6 +59,7 @@ class TrainPanel(Panel):
         self.runs = KnownRuns(ui.runs, self._run_chosen)
         self._device = DeviceChoice(session, ui.device, ui.refreshDevices, self._device_chosen, self._complain)
         for name in _PATHS:
+            getattr(ui, name).filters = ctk.ctkPathLineEdit.Dirs
             getattr(ui, name).connect("currentPathChanged(QString)", self._paths_edited)
         ui.checkButton.connect("clicked(bool)", self._check_clicked)
         ui.startButton.connect("clicked(bool)", self._start_clicked)
@@ -76,8 +78,13 @@ class TrainPanel(Panel):
         super().connect(parameters)
         self._preset = parameters.train.preset
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
+        if parameters.train.run_folder != self._followed:
+            self._another_run()
         self._update()
+
+    def scene_closes(self) -> None:
+        """See Panel. The training goes on; the picture that is being made is for nobody."""
+        self.preview.forget()
 
     def cleanup(self) -> None:
         """See Panel. A training goes on."""
@@ -132,9 +139,16 @@ class TrainPanel(Panel):
             self._complain(str(error))
 
     def _launch(self, request: Train, settings: dict[str, Any] | None) -> None:
+        """Start it, and show the curves, which are empty as yet."""
         python = slicer_python()
-        self.runs.add(str(request.output))
-        self._act(lambda: self._processes.append(detached.start(request, settings, python)))
+        folder = str(request.output.absolute())
+        if folder != self._followed:
+            self._run_chosen(folder)
+
+        def start() -> None:
+            self._processes.append(detached.start(request, settings, python))
+
+        self._act(start, lambda: self.runs.add(folder))
         self._show_curves()
 
     def _force_clicked(self) -> None:
@@ -145,7 +159,7 @@ class TrainPanel(Panel):
             folder = self._folder()
             self._act(lambda: detached.end_by_force(folder))
 
-    def _act(self, action: Callable[[], None]) -> None:
+    def _act(self, action: Callable[[], None], on_done: Callable[[], None] = lambda: None) -> None:
         """Do something to the run in a thread, one thing at a time."""
 
         def end() -> None:
@@ -153,13 +167,17 @@ class TrainPanel(Panel):
             self._follow()
             self._update()
 
+        def done(nothing: None) -> None:
+            on_done()
+            end()
+
         def failed(error: Exception) -> None:
             end()
             self._complain(str(error))
 
         self._is_acting = True
         self._update()
-        self.session.in_thread(action, lambda nothing: end(), failed)
+        self.session.in_thread(action, done, failed)
 
     def _is_ready(self) -> bool:
         """Whether this machine has torch, whatever a server has. The user may be asked to install it."""
@@ -172,35 +190,33 @@ class TrainPanel(Panel):
         return Path(self.parameters.train.run_folder)
 
     def _follow(self) -> None:
-        folder = self.parameters.train.run_folder if self.parameters is not None else ""
+        folder = self._followed
         self.follower.follow(Path(folder) if folder else None, self.runs.folders)
 
     def _told(self, news: RunNews) -> None:
-        """How the run stands now."""
+        """How the runs stand now, also while another module is seen."""
         self._processes = [process for process in self._processes if process.poll() is None]
         if news.others is not None:
             self.runs.told(news.others)
-        if self.parameters is None:
-            return
-        if not self.parameters.train.run_folder and (working := self.runs.at_work()):
+        if self.parameters is not None and not self._followed and (working := self.runs.at_work()):
             self._run_chosen(working)  # one that an earlier session has begun
-            return
-        if news.folder != (self._folder() if self.parameters.train.run_folder else None):
+        if news.folder != (Path(self._followed) if self._followed else None):
             return  # of the run before
         ui, before = self.ui, self.state
-        self.state, self._log, self._has_model = news.state, news.log, news.has_model
-        if news.state.kind != "none" and str(news.folder) not in self.runs.folders and news.state.is_at_work:
-            self.runs.add(str(news.folder))
+        self.state, self._log = news.state, news.log
+        if news.state.is_at_work and self._followed not in self.runs.folders:
+            self.runs.add(self._followed)  # begun on a command line
+            self._follow()
         if news.curves is not None:
             self.curves.told(news.curves, news.folder.name if news.folder is not None else "")
-        if before.is_at_work and news.state.kind == "failed":
-            self._complain(news.state.sentence)
         self.model.told(RunFiles(news.folder).best if news.folder is not None and news.has_model else None)
-        ui.status.text = state_text(news.state, news.last_step)
-        ui.best.text = best_text(news.best)
+        _show_text(ui.status, state_text(news.state, news.last_step))
+        _show_text(ui.best, best_text(news.best))
         ui.progress.value = _per_mille(news.state)
         self._show_log()
         if news.state != before:
+            if news.state.sentence:
+                self._complain(news.state.sentence)
             self._update()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -212,9 +228,7 @@ class TrainPanel(Panel):
             with slicer.util.NodeModify(self.parameters.parameterNode):
                 fill_in(self.parameters, self._preset)
         ui, train, state = self.ui, self.parameters.train, self.state
-        for name, parameter in _PATHS.items():
-            if getattr(ui, name).currentPath != getattr(train, parameter):
-                getattr(ui, name).currentPath = getattr(train, parameter)
+        self._show_paths(train)
         at_work = state.is_at_work
         reason = "" if at_work else hindrance(train, state)
         ui.startButton.text = _("Stop") if at_work else _("Start training")
@@ -230,8 +244,7 @@ class TrainPanel(Panel):
             if can_resume(state)
             else _("There is nothing to resume in this run folder.")
         )
-        ui.reason.text = state.sentence if state.kind in ("failed", "interrupted") else reason
-        ui.reason.visible = bool(ui.reason.text) and not at_work
+        _show_text(ui.reason, reason)
         ui.stopFrame.visible = state.kind == "stopping"
         ui.runFrame.visible = state.kind != "none"
         ui.progress.visible = at_work
@@ -250,8 +263,15 @@ class TrainPanel(Panel):
             return _("A server is in use; empty its address in Register: training is done on this machine.")
         return "" if is_enabled else _("Choose the folder with the scans to train on.")
 
+    def _show_paths(self, train: Any) -> None:
+        self._is_showing = True
+        for name, parameter in _PATHS.items():
+            if getattr(self.ui, name).currentPath.strip() != getattr(train, parameter):
+                getattr(self.ui, name).currentPath = getattr(train, parameter)
+        self._is_showing = False
+
     def _paths_edited(self, path: str) -> None:
-        if self.parameters is None:
+        if self.parameters is None or self._is_showing:
             return
         for name, parameter in _PATHS.items():
             shown = getattr(self.ui, name).currentPath.strip()
@@ -268,9 +288,12 @@ class TrainPanel(Panel):
             self._another_run()
 
     def _another_run(self) -> None:
+        self._followed = self.parameters.train.run_folder
         self.state = _NO_RUN
         self.preview.forget()
         self._complain("")
+        for label in (self.ui.status, self.ui.best):
+            _show_text(label, "")
         self._follow()
         self._update()
 
@@ -292,10 +315,8 @@ class TrainPanel(Panel):
         self.curves.show()
 
     def _use_model(self) -> None:
-        path = self.model.path
-        self.parameters.register.model = path
-        self.ui.modelProblem.text = _("Register now starts from this network.")
-        self.ui.modelProblem.visible = True
+        self.parameters.register.model = self.model.path
+        _show_text(self.ui.modelProblem, _("Register uses this network from now on."))
 
     def _device_chosen(self, name: str) -> None:
         if self.parameters is not None:
@@ -311,12 +332,12 @@ class TrainPanel(Panel):
 
     def _complain(self, sentence: str) -> None:
         """Say what went wrong, or, with an empty sentence, take back what was said."""
-        self.ui.message.text = sentence
-        self.ui.message.visible = bool(sentence)
+        _show_text(self.ui.message, sentence)
 
-    def _scene_closes(self, caller: Any, event: Any) -> None:
-        """The training goes on; the picture that is being made is for nobody."""
-        self.preview.forget()
+
+def _show_text(label: Any, text: str) -> None:
+    label.text = text
+    label.visible = bool(text)
 
 
 def _per_mille(state: detached.RunState) -> int:

@@ -1,4 +1,4 @@
-"""The runs that Train knows, kept in the application's settings, so that a training is found again at the next start."""
+"""The runs that Train knows, kept in the application's settings: a training is found again at the next start."""
 
 from __future__ import annotations
 
@@ -47,14 +47,9 @@ class KnownRuns:
             self._show()
 
     def told(self, states: Mapping[str, RunState]) -> None:
-        """How the runs stand; those whose folders are gone are forgotten."""
-        gone = [folder for folder, state in states.items() if state.kind == "none" and folder in self.folders]
+        """How the runs stand."""
         self._states = states
-        if gone:
-            self.folders = [folder for folder in self.folders if folder not in gone]
-            self._write()
-        else:
-            self._show()
+        self._show()
 
     def at_work(self) -> str:
         """The newest run that trains now; empty when none does."""

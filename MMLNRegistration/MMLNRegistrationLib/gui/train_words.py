@@ -16,7 +16,7 @@ from ..quality.verdict import bytes_text
 def kind_text(kind: Kind) -> str:
     """How a run stands, in a word."""
     return {
-        "none": _("no training"),
+        "none": _("not found"),
         "starting": _("starting"),
         "running": _("running"),
         "stopping": _("stopping"),
