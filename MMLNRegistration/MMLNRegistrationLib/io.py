@@ -149,9 +149,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
 def write_linear(moving_ras_from_fixed_ras: Matrix, path: str | Path) -> None:
     """Write a linear transform as ITK does (.tfm, .h5), whole or not at all. It maps fixed points to moving points."""
     matrix = _FLIP @ moving_ras_from_fixed_ras @ _FLIP
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-    transform.SetTranslation(matrix[:3, 3].tolist())
+    transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
     with replacing(Path(path), _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteTransform(transform, str(temporary))
 
@@ -195,7 +193,7 @@ def displacement_transform(displacement_mm: NDArray[np.floating], geometry: Geom
 
 
 def read_displacement_on(path: str | Path, geometry: Geometry) -> NDArray[np.float32]:
-    """u (K, J, I, 3) in mm RAS of any transform file at the voxels of a grid; a field as it is where it has that grid.
+    """u (K, J, I, 3) in mm RAS of any transform file at the voxels of a grid; a field that lies on it comes as it is.
 
     Off the grid of a field it is zero, as ITK has it. Raises InputError as read_transform does.
     """
