@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+from MMLNRegistrationLib.gui.propagate_parameters import PropagateParameters
 from MMLNRegistrationLib.gui.register_parameters import RegisterParameters
 
 LIBRARY = "MMLNRegistrationLib"
@@ -61,14 +62,17 @@ class MMLNRegistrationParameterNode:
     """The choices of each panel; a scene keeps them."""
 
     register: RegisterParameters
+    propagate: PropagateParameters
 
 
 def make_panels(session):
     """The panels with their titles, in the order of their tabs."""
+    from MMLNRegistrationLib.gui.propagate_panel import PropagatePanel
     from MMLNRegistrationLib.gui.register_panel import RegisterPanel
 
     return [
         (_("Register"), RegisterPanel(session, RESOURCES)),
+        (_("Propagate"), PropagatePanel(session, RESOURCES)),
     ]
 
 

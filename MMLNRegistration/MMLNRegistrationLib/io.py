@@ -78,8 +78,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     path = Path(path)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
-    _set_geometry(image, volume.geometry)
+    image = _placed(sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji)), volume.geometry)
     with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
         check_written(temporary, volume.array_kji.nbytes)
@@ -177,21 +176,25 @@ def read_linear(path: str | Path) -> Matrix:
 
 def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, nearest: bool) -> Volume:
     """image(transform(x)) on the reference grid by SimpleITK; zero outside, for an image its lowest value."""
-    moving = sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji))
-    _set_geometry(moving, image.geometry)
-    fixed = sitk.Image(reference.size_ijk, sitk.sitkUInt8)
-    _set_geometry(fixed, reference)
+    moving = _placed(sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji)), image.geometry)
+    fixed = _placed(sitk.Image(reference.size_ijk, sitk.sitkUInt8), reference)
     outside = 0.0 if nearest else float(image.array_kji.min())
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     resampled = sitk.Resample(moving, fixed, transform, interpolator, outside)
     return Volume(sitk.GetArrayFromImage(resampled), reference, image.name)
 
 
+def sampled_displacement(transform: sitk.Transform, reference: Geometry) -> NDArray[np.float32]:
+    """u (K, J, I, 3) in mm RAS of any transform at the voxels of a grid."""
+    sampler = sitk.TransformToDisplacementFieldFilter()
+    sampler.SetReferenceImage(_placed(sitk.Image(reference.size_ijk, sitk.sitkUInt8), reference))
+    return (sitk.GetArrayFromImage(sampler.Execute(transform)) * (-1.0, -1.0, 1.0)).astype(np.float32)
+
+
 def displacement_transform(displacement_mm: NDArray[np.floating], geometry: Geometry) -> sitk.Transform:
     """u (K, J, I, 3), mm RAS on geometry, as a SimpleITK transform in LPS."""
     image = sitk.GetImageFromArray(np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0), isVector=True)
-    _set_geometry(image, geometry)
-    return sitk.DisplacementFieldTransform(image)
+    return sitk.DisplacementFieldTransform(_placed(image, geometry))
 
 
 def _require_file(path: Path) -> None:
@@ -322,11 +325,13 @@ def _sheared(path: Path) -> InputError:
     )
 
 
-def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
+def _placed(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+    """The image itself, laid on a grid."""
     lps_from_ijk = _FLIP @ geometry.ras_from_ijk
     image.SetSpacing([float(mm) for mm in geometry.spacing_mm])
     image.SetOrigin([float(mm) for mm in lps_from_ijk[:3, 3]])
     image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
+    return image
 
 
 def _is_finite(transform: sitk.Transform) -> bool:

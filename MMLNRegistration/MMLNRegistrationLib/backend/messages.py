@@ -6,19 +6,21 @@ Every request that can be carried out is checked when it is made: InputError say
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import RESULT_FILES
+from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
 ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+FUSIONS = ("local_similarity", "majority")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
 LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_ATLASES = 100
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
@@ -115,19 +117,48 @@ class Refine(Search):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Atlas:
+    """An image and the label map that was drawn on it.
+
+    transform: a file of one that takes points of the subject to the atlas, found earlier, or of numpy's, see
+    writing.ARRAY_FILES, with its displacement on the subject's grid. Without it they are registered.
+    """
+
+    image: Path
+    labels: Path
+    transform: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Propagate(Settings):
-    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
+    """Register atlases to a subject, carry their label maps over, and make one of them.
+
+    fusion: how, see pipeline.fusion. names: of labels for the table of volumes, each LABEL=NAME. files: which files of
+    the result to write, see writing.PROPAGATION_RESULT_FILES; PROPAGATION_FILES when none is named.
+    """
 
     subject: Path
-    atlas: Path
-    labels: Path
+    atlases: tuple[Atlas, ...]
     output: Path
+    fusion: str = FUSIONS[0]
+    names: tuple[str, ...] = ()
     overwrite: bool = False
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_files(self.files)
+        _require_choice("fusion", self.fusion, FUSIONS)
+        _require_files(self.files, PROPAGATION_RESULT_FILES)
+        if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
+            raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
+        for name in self.names:
+            if not re.fullmatch(r"[0-9]{1,10}=.+", name, re.ASCII | re.DOTALL):
+                raise InputError(f"names must hold texts such as 17=Left hippocampus, not {name!r}.")
+
+    @property
+    def name_of_label(self) -> dict[int, str]:
+        """The names by their labels."""
+        return {int(label): name for label, _, name in (entry.partition("=") for entry in self.names)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,36 +298,14 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def with_absolute_paths(request: Work) -> Work:
-    """The same request for a process that works in another folder."""
-    changes: dict[str, Any] = {}
-    for entry in fields(request):
-        value = getattr(request, entry.name)
-        if isinstance(value, Path):
-            changes[entry.name] = value.absolute()
-        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-            changes[entry.name] = tuple(path.absolute() for path in value)
-    if isinstance(request, Settings):
-        if request.initial not in LINEAR_STARTS:
-            changes["initial"] = str(Path(request.initial).absolute())
-        if request.model is not None and not _is_name(request.model):
-            changes["model"] = str(Path(request.model).absolute())
-    return replace(request, **changes)
-
-
-def _is_name(model: str) -> bool:
-    """Whether this is the name of a bundled model rather than a file."""
-    return Path(model).name == model and Path(model).suffix != ".safetensors"
-
-
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
 
 
-def _require_files(names: tuple[str, ...]) -> None:
+def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
-        _require_choice("files", name, RESULT_FILES)
+        _require_choice("files", name, known)
 
 
 def _require_device(value: str) -> None:

@@ -39,6 +39,7 @@ from ..writing import REGISTRATION_FILES, RESULT_FILES
 from .information import information
 from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
 from .models import WarmModels
+from .propagation import propagate
 from .turns import taking_turns
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -146,12 +147,12 @@ class Runner:
     def _propagate(self, request: Propagate, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)
         options = self.options(request)
-        subject, atlas = io.read_image(request.subject), io.read_image(request.atlas)
-        labels = io.read_labels(request.labels)
-        require_labels_of(atlas, labels)
+
+        def register(fixed: Volume, moving: Volume, progress: Progress) -> Registration:
+            return self.registered(fixed, moving, options, request, progress)
+
         with output_folder(request.output, request.overwrite, partial_name) as folder:
-            registration = self.registered(subject, atlas, options, request, progress)
-            return _written(registration, carry_labels(registration, labels), folder, request, progress)
+            return propagate(request, register, options, folder, progress)
 
     def _evaluate(self, request: Evaluate, progress: Progress, report: Report, partial_name: str | None) -> Outcome:
         cases = evaluation.read_cases(request.cases)
@@ -258,7 +259,7 @@ def _written(
     registration: Registration,
     labels: Volume | None,
     folder: Path,
-    request: Register | Refine | Propagate,
+    request: Register | Refine,
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
