@@ -35,8 +35,6 @@ WAYS = {
 }
 _UNNAMED = {way: re.sub(r"\?P<(?:name|value)>", "?:", pattern) for way, pattern in WAYS.items()}
 _ANY = re.compile("|".join(f"(?P<{way}>{pattern})" for way, pattern in _UNNAMED.items()))
-    "|".join(f"(?P<{way}>{re.sub('[?]P<(name|value)>', '?:', pattern)})" for way, pattern in WAYS.items())
-)
 
 
 @dataclass(frozen=True)
