@@ -79,7 +79,12 @@ def test_three_atlases_are_fused(host):
     assert 1 / 3 < voted.min() < 0.9 < voted.max() <= 1
     assert chosen.table.GetNumberOfColumns() == 4
     assert "3 structures from 3 atlases, mean agreement" in panel.ui.verdict.text
-    import sys; sys.path.insert(0,"/tmp/dev"); import c_conf; c_conf.grab(host, panel, "three")  # GRAB
+    import sys
+
+    sys.path.insert(0, "/tmp/dev")
+    import c_conf
+
+    c_conf.grab(host, panel, "three")  # GRAB
     host.click(panel.ui.showAgreement)
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == chosen.agreement.GetID()
