@@ -1,4 +1,4 @@
-"""FreeSurfer's volumes, which SimpleITK does not read: with nibabel, where that is installed."""
+"""Volumes of FreeSurfer, which ITK cannot read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .spatial.geometry import Matrix
 
-FREESURFER_SUFFIXES = (".mgz", ".mgh")
+SUFFIXES = (".mgz", ".mgh")
 
 
 def read_freesurfer(path: Path) -> tuple[NDArray, Matrix]:
-    """The voxels (K, J, I) of a 3D volume, and ras_from_ijk of its grid, in mm.
+    """The voxels (K, J, I) of a scalar 3D volume and ras_from_ijk.
 
-    Raises InputError when nibabel is missing, and when the file is damaged or of more than three dimensions.
+    Raises InputError when nibabel is missing, or the file is damaged or of more dimensions.
     """
     try:
         import nibabel
@@ -34,4 +34,4 @@ def read_freesurfer(path: Path) -> tuple[NDArray, Matrix]:
     if array_ijk.ndim != 3:
         raise InputError(f"{path.name} is {array_ijk.ndim}D; choose one 3D volume of it.")
     native = array_ijk.astype(array_ijk.dtype.newbyteorder("="))
-    return np.ascontiguousarray(native.transpose(2, 1, 0)), image.affine
+    return np.ascontiguousarray(native.transpose(2, 1, 0)), np.asarray(image.affine, dtype=np.float64)
