@@ -26,8 +26,9 @@ from typing import Any, Literal
 from ..errors import InputError
 from ..training.run_files import RunFiles, read_object
 from ..writing import write_whole
-from .messages import Train, with_absolute_paths
+from .messages import Train
 from .protocol import ProtocolError, encode_request, parse_request
+from .request_files import with_absolute_paths
 
 Kind = Literal["none", "starting", "running", "stopping", "stopped", "finished", "failed", "interrupted"]
 

@@ -40,10 +40,10 @@ from .messages import (
     Shutdown,
     Train,
     Work,
-    with_absolute_paths,
 )
 from .private_folder import PrivateFolder, new_private_folder
 from .protocol import encode_request
+from .request_files import with_absolute_paths
 from .worker_process import Said, WorkerProcess
 
 _SECONDS_TO_CANCEL = 5.0

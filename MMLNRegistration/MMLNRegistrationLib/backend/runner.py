@@ -34,11 +34,13 @@ from ..velocity_file import read_velocity
 from ..writing import REGISTRATION_FILES, RESULT_FILES
 from . import training_requests
 from .information import information
+from .inspecting import inspect_files
 from .messages import (
     LINEAR_STARTS,
     CheckData,
     Evaluate,
     Info,
+    Inspect,
     Outcome,
     Preview,
     Propagate,
@@ -50,6 +52,7 @@ from .messages import (
     Work,
 )
 from .models import WarmModels
+from .propagation import propagate
 from .turns import taking_turns
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -93,6 +96,8 @@ class Runner:
             return self._propagate(request, progress, partial_name)
         if isinstance(request, Evaluate):
             return self._evaluate(request, progress, report, partial_name)
+        if isinstance(request, Inspect):
+            return inspect_files(request, progress, partial_name)
         if isinstance(request, Train):
             return training_requests.train(request, progress, report)
         if isinstance(request, CheckData):
@@ -161,12 +166,12 @@ class Runner:
     def _propagate(self, request: Propagate, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)
         options = self.options(request)
-        subject, atlas = io.read_image(request.subject), io.read_image(request.atlas)
-        labels = io.read_labels(request.labels)
-        require_labels_of(atlas, labels)
+
+        def register(fixed: Volume, moving: Volume, progress: Progress) -> Registration:
+            return self.registered(fixed, moving, options, request, progress)
+
         with output_folder(request.output, request.overwrite, partial_name) as folder:
-            registration = self.registered(subject, atlas, options, request, progress)
-            return _written(registration, carry_labels(registration, labels), folder, request, progress)
+            return propagate(request, register, options, folder, progress)
 
     def _evaluate(self, request: Evaluate, progress: Progress, report: Report, partial_name: str | None) -> Outcome:
         cases = evaluation.read_cases(request.cases)
@@ -251,7 +256,7 @@ def _written(
     registration: Registration,
     labels: Volume | None,
     folder: Path,
-    request: Register | Refine | Propagate,
+    request: Register | Refine,
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)

@@ -103,7 +103,7 @@ def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geomet
     displacement_mm = np.empty((size_k, size_j, size_i, 3), dtype=np.float32)
     for k in range(size_k):
         points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + np.array((0, 0, k)))
-        moved_ras = _transformed(own_from_world, points_ras)
+        moved_ras = transformed_points(own_from_world, points_ras)
         displacement_mm[k] = (moved_ras - points_ras).reshape(size_j, size_i, 3)
     return displacement_mm
 
@@ -126,7 +126,8 @@ def show_deformed_grid(
     return display
 
 
-def _transformed(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def transformed_points(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, 3) by a transform of VTK, as (N, 3) float64."""
     source = vtk.vtkPoints()
     source.SetData(numpy_support.numpy_to_vtk(points, deep=True))
     target = vtk.vtkPoints()
