@@ -16,6 +16,9 @@ VIRTUAL = {"sizeHint", "minimumSizeHint"}
 VIRTUAL_OF = {("QProgressBar", "text")}
 """Getters that Qt calls itself: these stay methods, for PySide6 looks them up on the object."""
 
+VIRTUAL_OF = {("QProgressBar", "text")}
+"""The same of one class alone."""
+
 
 class QtProperty:
     """One Q_PROPERTY as an attribute that hides the getter of the same name, as PythonQt has it."""
