@@ -68,7 +68,7 @@ def read_header(path: str | Path) -> Geometry:
     MGZ files and DICOM folders are read whole. Raises InputError as read_image does.
     """
     path = Path(path)
-    if path.is_dir() or path.name.lower().endswith(FREESURFER_SUFFIXES):
+    if path.is_dir() or path.name.lower().endswith(_FREESURFER_SUFFIXES):
         return read_geometry(path)
     _require_file(path)
     with quiet_libraries():
