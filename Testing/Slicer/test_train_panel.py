@@ -1,4 +1,4 @@
-"""Train, click by click: real trainings of tiny brains in processes of their own, followed, stopped, killed, resumed."""
+"""Train, click by click: trainings of tiny brains in processes of their own, followed, stopped, killed, resumed."""
 
 from __future__ import annotations
 
