@@ -57,11 +57,29 @@ def test_register(host, panel, walk):
     assert np.abs(slicer.util.arrayFromVolume(fixed)).sum() == before
 
 
-def test_names_of_the_sample_data_are_those_of_the_page(host):
-    from MMLNRegistrationLib.gui.sample_data import NAMES
+def test_propagate(host, panel, walk):
+    """The volumes in the table are those of the segmentation, and the structures lie where they belong."""
+    fixed, moving = sample_pair()
+    regions = np.digitize(slicer.util.arrayFromVolume(moving), (60, 200, 330)).astype(np.uint8)
+    drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Tissues of the deformed template")
+    drawn.CopyOrientation(moving)
+    slicer.util.updateVolumeFromArray(drawn, regions)
+    walk("propagate.md", ON_PROCESSOR)
+    chosen = panel.self().panels[1].parameters.propagate
+    segmentation = chosen.segmentation.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == chosen.table.GetNumberOfRows() == 3
+    expected = np.digitize(slicer.util.arrayFromVolume(fixed), (60, 200, 330))
+    voxels = [int(float(chosen.table.GetCellText(row, 1))) for row in range(3)]
+    assert voxels == pytest.approx([(expected == label).sum() for label in (1, 2, 3)], rel=0.25)
+    assert segmentation.ContainsRepresentation("Closed surface")
 
-    text = (PAGES / "register.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in text for name in NAMES)
+
+def test_names_of_the_sample_data_are_those_of_the_page(host):
+    from MMLNRegistrationLib.gui.sample_data import NAMES, TISSUES_NAME
+
+    for page, names in (("register.md", NAMES), ("propagate.md", (*NAMES, TISSUES_NAME))):
+        text = (PAGES / page).read_text(encoding="utf-8")
+        assert all(f"`{name}`" in text for name in names)
 
 
 @pytest.mark.parametrize(
