@@ -81,6 +81,17 @@ def earlier_registration(
     return found[-1] if found else None
 
 
+def only_labels(result: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLNode | None:
+    """The segmentation or label map of the scene where there is one alone, results left out."""
+    nodes = [
+        node
+        for kind in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
+        for node in slicer.util.getNodesByClass(kind)
+        if node is not result and not node.GetHideFromEditors()
+    ]
+    return nodes[0] if len(nodes) == 1 else None
+
+
 def hindrance(parameters: Any, model: str, is_remote: bool) -> str:
     """Why Propagate cannot be pressed, as a sentence; empty when it can. parameters: a PropagateParameters.
 
