@@ -16,7 +16,9 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from MMLNRegistrationLib.gui.propagate_parameters import PropagateParameters
+from MMLNRegistrationLib.gui.quality_parameters import QualityParameters
 from MMLNRegistrationLib.gui.register_parameters import RegisterParameters
+from MMLNRegistrationLib.gui.train_parameters import TrainParameters
 
 LIBRARY = "MMLNRegistrationLib"
 RESOURCES = Path(__file__).resolve().parent / "Resources"
@@ -63,16 +65,22 @@ class MMLNRegistrationParameterNode:
 
     register: RegisterParameters
     propagate: PropagateParameters
+    quality: QualityParameters
+    train: TrainParameters
 
 
 def make_panels(session):
     """The panels with their titles, in the order of their tabs."""
     from MMLNRegistrationLib.gui.propagate_panel import PropagatePanel
+    from MMLNRegistrationLib.gui.quality_panel import QualityPanel
     from MMLNRegistrationLib.gui.register_panel import RegisterPanel
+    from MMLNRegistrationLib.gui.train_panel import TrainPanel
 
     return [
         (_("Register"), RegisterPanel(session, RESOURCES)),
         (_("Propagate"), PropagatePanel(session, RESOURCES)),
+        (_("Quality"), QualityPanel(session, RESOURCES)),
+        (_("Train"), TrainPanel(session, RESOURCES)),
     ]
 
 
@@ -136,6 +144,7 @@ class MMLNRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _scene_closes(self, caller=None, event=None):
         for panel in self.panels:
+            panel.scene_closes()
             panel.disconnect()
 
     def _scene_closed(self, caller=None, event=None):

@@ -13,11 +13,11 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress", "quiet", "writing"},
+    {"errors", "locks", "progress", "quiet", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "result_folder", "tables", "velocity_file"},
+    {"displacement_file", "file_checks", "freesurfer", "io", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
@@ -28,10 +28,11 @@ LAYERS = (
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
 BRIDGES = {
-    "scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"},
+    "scene": {"", "errors", "spatial", "pipeline", "quality", "quiet", "scene"},
     "gui": {
         "",
         "errors",
+        "displacement_file",
         "progress",
         "writing",
         "spatial",

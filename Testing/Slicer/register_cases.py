@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 from mrml import slicer
 from scene_cases import grid, rotation
 
+from MMLNRegistrationLib.backend.local import LocalClient
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.transforms import displacement_from_node
 from MMLNRegistrationLib.scene.volumes import volume_node
@@ -110,3 +113,39 @@ def determinants(displacement_mm: np.ndarray, geometry: Geometry) -> np.ndarray:
     ras_from_ijk = geometry.ras_from_ijk[:3, :3]
     gradients = np.stack(np.gradient(displacement_mm, axis=(2, 1, 0)), axis=-1)
     return np.linalg.det(np.eye(3) + gradients @ np.linalg.inv(ras_from_ijk))
+
+
+class WarmWorker(LocalClient):
+    """A worker that stays warm from test to test: closing it only stops what it does. `really_close` ends it."""
+
+    def close(self, seconds: float = 3.0) -> None:
+        """Cancel all that is under way."""
+        for job in [*([self._current] if self._current else []), *self._waiting]:
+            job.cancel()
+        end = time.monotonic() + 30
+        while self.busy and time.monotonic() < end:
+            self.poll(0.05)
+
+    def really_close(self) -> None:
+        """End the worker."""
+        super().close()
+
+    def lend(self, monkeypatch) -> None:
+        """Let the sessions of a test use it in the place of one of their own."""
+
+        def lent(python, on_log=None):
+            self._on_log = on_log
+            return self
+
+        monkeypatch.setattr("MMLNRegistrationLib.gui.session.LocalClient", lent)
+
+
+def faulty_python(folder: Path, code: str) -> str:
+    """A launcher of Python that runs some code in the worker's process before the worker."""
+    (folder / "fault.py").write_text(
+        f"import os, sys, time\n{code}\nfrom MMLNRegistrationLib.backend import worker\nworker.main()\n"
+    )
+    launcher = folder / "launcher"
+    launcher.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "{folder}/fault.py" "$@"\n')
+    launcher.chmod(0o755)
+    return str(launcher)

@@ -6,13 +6,36 @@ import numpy as np
 import pytest
 import vtk
 from mrml import slicer
-from register_cases import MODULE, add_pair, assert_contract, be_quick, bend, image, open_panel, register, world_points
+from register_cases import (
+    MODULE,
+    WarmWorker,
+    add_pair,
+    assert_contract,
+    be_quick,
+    bend,
+    image,
+    open_panel,
+    register,
+    world_points,
+)
 from scene_cases import rotation
 
 from MMLNRegistrationLib.scene.transforms import displacement_from_node
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def warm_worker():
+    worker = WarmWorker()
+    yield worker
+    worker.really_close()
+
+
+@pytest.fixture(autouse=True)
+def use_warm_worker(host, warm_worker, monkeypatch):
+    warm_worker.lend(monkeypatch)
 
 
 def test_two_volumes_are_registered_by_one_click(host):
@@ -140,7 +163,7 @@ def test_the_moving_volume_goes_under_the_transform_and_back(host, parent):
 
 def test_hardening_makes_the_moving_volume_like_the_fixed_one(host):
     panel = open_panel(host)
-    fixed, moving = add_pair()
+    _fixed, moving = add_pair()
     host.process_events(0.05)
     be_quick(panel)
     register(host, panel)

@@ -12,6 +12,11 @@ from typing import Any
 
 from ..errors import InputError
 from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
+from .request_checks import LARGEST_THREADS as LARGEST_THREADS
+from .request_checks import require_choice, require_device, require_whole
+from .training_messages import CheckData as CheckData
+from .training_messages import Preview as Preview
+from .training_messages import Train as Train
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
@@ -19,7 +24,7 @@ ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
 FUSIONS = ("local_similarity", "majority")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
-LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_ITERATIONS = 10_000
 LARGEST_ATLASES = 100
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
@@ -41,11 +46,11 @@ class Search:
     on_out_of_memory: str = "fail"
 
     def __post_init__(self) -> None:
-        _require_choice("brain", self.brain, BRAINS)
-        _require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
-        _require_device(self.device)
-        _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_choice("brain", self.brain, BRAINS)
+        require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
+        require_device(self.device)
+        require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +152,7 @@ class Propagate(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_choice("fusion", self.fusion, FUSIONS)
+        require_choice("fusion", self.fusion, FUSIONS)
         _require_files(self.files, PROPAGATION_RESULT_FILES)
         if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
             raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
@@ -172,25 +177,27 @@ class Evaluate(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
+class Inspect:
+    """Judge a transform of any origin, from fixed to moving, and write what quality.inspection finds to output.
 
-    data: tuple[Path, ...]
+    transform: any transform file of ITK, or a displacement image. labels: label maps, several where structures
+    overlap. names: a table of label and name. landmarks: a table, see quality.landmarks. title: of the report.
+    """
+
+    transform: Path
+    fixed: Path
     output: Path
-    config: Path | None = None
-    validation_data: tuple[Path, ...] = ()
-    structures: Path | None = None
-    cache: Path | None = None
-    skip_bad: bool = False
-    resume: bool = False
-    device: str = "auto"
+    moving: Path | None = None
+    fixed_labels: tuple[Path, ...] = ()
+    moving_labels: tuple[Path, ...] = ()
+    names: Path | None = None
+    landmarks: Path | None = None
+    title: str | None = None
+    overwrite: bool = False
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise InputError("data names nothing to train on; give at least one folder or table.")
-        _require_device(self.device)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +216,7 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Refine | Propagate | Evaluate | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Inspect | Train | CheckData | Preview | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
@@ -219,7 +226,10 @@ REQUESTS: dict[str, type[Any]] = {
     "refine": Refine,
     "propagate": Propagate,
     "evaluate": Evaluate,
+    "inspect": Inspect,
     "train": Train,
+    "check_data": CheckData,
+    "preview": Preview,
     "info": Info,
     "cancel": Cancel,
     "shutdown": Shutdown,
@@ -276,7 +286,7 @@ class ErrorEvent:
     offers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_choice("cause", self.cause, CAUSES)
+        require_choice("cause", self.cause, CAUSES)
 
 
 Event = HelloEvent | ProgressEvent | EntryEvent | ResultEvent | ErrorEvent
@@ -298,21 +308,6 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-
-
 def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
-        _require_choice("files", name, known)
-
-
-def _require_device(value: str) -> None:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
-        raise InputError(f"Unknown device {value!r}; choose auto, cpu, cuda or cuda:N.")
-
-
-def _require_whole(name: str, value: int | None, lowest: int, highest: int) -> None:
-    if value is not None and not lowest <= value <= highest:
-        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, not {value}.")
+        require_choice("files", name, known)

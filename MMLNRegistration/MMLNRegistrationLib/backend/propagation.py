@@ -24,7 +24,7 @@ from ..pipeline.volume import Volume
 from ..progress import Progress
 from ..quality.propagation import Propagation, propagation_html, propagation_json
 from ..quality.report import report_json
-from ..quality.structures import structure_volumes, write_structure_volumes
+from ..quality.structure_volumes import structure_volumes, write_structure_volumes
 from ..writing import PROPAGATION_FILES, PROPAGATION_RESULT_FILES
 from .messages import Atlas, Outcome, Propagate
 
@@ -100,7 +100,7 @@ def _cast(
 def _given_displacement(path: Path, subject: Volume) -> NDArray[np.float32]:
     """u (K, J, I, 3) on the subject's grid, mm RAS, from a transform file or an array of just that."""
     if path.suffix != ".npy":
-        return io.sampled_displacement(io.read_transform(path), subject.geometry)
+        return io.read_displacement_on(path, subject.geometry)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

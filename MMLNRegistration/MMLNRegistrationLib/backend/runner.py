@@ -31,14 +31,27 @@ from ..quality.cases import Case, read_cases
 from ..quality.report import report_json
 from ..result_folder import output_folder
 from ..spatial.geometry import Matrix
-from ..training.config import TrainConfig, read_config
-from ..training.run import RunSettings
-from ..training.run import train as train_network
-from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
-from ..writing import REGISTRATION_FILES, RESULT_FILES, TRAINING_FILES
+from ..writing import REGISTRATION_FILES, RESULT_FILES
+from . import training_requests
 from .information import information
-from .messages import LINEAR_STARTS, Evaluate, Info, Outcome, Propagate, Refine, Register, Search, Settings, Train, Work
+from .inspecting import inspect_files
+from .messages import (
+    LINEAR_STARTS,
+    CheckData,
+    Evaluate,
+    Info,
+    Inspect,
+    Outcome,
+    Preview,
+    Propagate,
+    Refine,
+    Register,
+    Search,
+    Settings,
+    Train,
+    Work,
+)
 from .models import WarmModels
 from .propagation import propagate
 from .turns import taking_turns
@@ -73,7 +86,7 @@ class Runner:
         on afterwards asks failures.failure_of what it means, and calls free_memory.
         """
         torch.set_grad_enabled(True)  # a request that was stopped inside torch may have left it switched off
-        self.set_threads(None if isinstance(request, Info) else request.threads)
+        self.set_threads(None if isinstance(request, CheckData | Info) else request.threads)
         if isinstance(request, Register):
             return self._register(request, progress, partial_name)
         if isinstance(request, Refine):
@@ -82,8 +95,14 @@ class Runner:
             return self._propagate(request, progress, partial_name)
         if isinstance(request, Evaluate):
             return self._evaluate(request, progress, report, partial_name)
+        if isinstance(request, Inspect):
+            return inspect_files(request, progress, partial_name)
         if isinstance(request, Train):
-            return self._train(request, progress, report)
+            return training_requests.train(request, progress, report)
+        if isinstance(request, CheckData):
+            return training_requests.check(request, progress)
+        if isinstance(request, Preview):
+            return training_requests.preview(request, progress, partial_name)
         return Outcome(report=information())
 
     def options(self, settings: Settings) -> Options:
@@ -172,28 +191,6 @@ class Runner:
             scores = evaluation.evaluate(cases, register_case, structures, folder, lambda score: report(asdict(score)))
         files = {name: request.output / name for name in ("scores.csv", "summary.json")}
         return Outcome(files, {"cases": len(scores), "means": evaluation.means(scores)})
-
-    def _train(self, request: Train, progress: Progress, report: Report) -> Outcome:
-        progress("read", 0.0)
-        folder = RunFolder(request.output)
-        structures = evaluation.read_structures(request.structures) if request.structures else None
-        settings = RunSettings(
-            data=request.data,
-            output=request.output,
-            config=_train_config(request, folder),
-            validation_data=request.validation_data,
-            structure_of_label=structures.coarse if structures else None,
-            cache=request.cache,
-            workers=request.threads or torch.get_num_threads(),
-            skip_bad=request.skip_bad,
-            device=request.device,
-            resume=request.resume,
-        )
-        state = train_network(settings, progress, report)
-        return Outcome(
-            {name: request.output / name for name in TRAINING_FILES if (request.output / name).exists()},
-            {"step": state.step, "best_score": state.best_score, "best_step": state.best_step},
-        )
 
     def registered(
         self, fixed: Volume, moving: Volume, options: Options, settings: Search, progress: Progress
@@ -299,10 +296,3 @@ def _initial(wish: str) -> str | Matrix:
             f"The initial transform {wish} is no file, and none of {', '.join(LINEAR_STARTS)}; give one of these."
         )
     return io.read_linear(wish)
-
-
-def _train_config(request: Train, folder: RunFolder) -> TrainConfig:
-    """What was asked for; a run that is resumed without saying so keeps its own."""
-    if request.resume and request.config is None and folder.exists():
-        return folder.read_config()
-    return read_config(request.config)

@@ -45,6 +45,9 @@ class Panel(VTKObservationMixin):
             self.parameters.disconnectGui(self._binding)
         self.parameters, self._binding = None, None
 
+    def scene_closes(self) -> None:
+        """All nodes are about to go: stop what was for them and forget them. disconnect follows."""
+
     def cleanup(self) -> None:
         """The module is unloaded: stop timers and one's own jobs. To be called once, last."""
         self.disconnect()

@@ -22,6 +22,7 @@ from .propagate_plan import (
     chosen_atlases,
     earlier_registration,
     hindrance,
+    only_labels,
     plan,
 )
 from .propagate_progress import PropagateProgress
@@ -45,6 +46,7 @@ class PropagatePanel(Panel):
         self._subject: slicer.vtkMRMLVolumeNode | None = None
         self._rows: tuple[StructureRow, ...] = ()
         self._reused: LastRegistration | None = None
+        self._offered: slicer.vtkMRMLVolumeNode | None = None
         ui = self.ui
         self._progress = PropagateProgress(ui.progress, ui.status)
         ui.resultFrame.visible = ui.offerFrame.visible = False
@@ -64,8 +66,6 @@ class PropagatePanel(Panel):
         """See Panel."""
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        if parameters.propagate.subject is None and parameters.register.fixed is not None:
-            parameters.propagate.subject = parameters.register.fixed
         self._reuse_registrations()
         self._update()
 
@@ -147,6 +147,7 @@ class PropagatePanel(Panel):
         """Bring the cards, the button, its reason and the hints in line with the choices."""
         if self.parameters is None:
             return
+        self._offer_subject()
         parameters, button, running = self.parameters.propagate, self.ui.propagateButton, self.run is not None
         atlases = chosen_atlases(parameters)
         self._show_cards(atlases)
@@ -203,8 +204,17 @@ class PropagatePanel(Panel):
         if choice.image is not atlases[place].image:  # another image: is it registered already?
             earlier = None if self.session.is_remote else earlier_registration(parameters.subject, choice.image)
             choice = choice._replace(transform=earlier)
+            if choice.labels is None:
+                choice = choice._replace(labels=only_labels(parameters.segmentation))
         atlases[place] = choice
         self._choose(atlases)
+
+    def _offer_subject(self) -> None:
+        """The fixed volume of Register is the subject until another is chosen; each is offered once."""
+        fixed, parameters = self.parameters.register.fixed, self.parameters.propagate
+        if fixed is not None and fixed is not self._offered and parameters.subject is None:
+            self._offered = fixed
+            parameters.subject = fixed
 
     def _reuse_registrations(self) -> None:
         """Take the registration that was just made for the atlas that it is of."""

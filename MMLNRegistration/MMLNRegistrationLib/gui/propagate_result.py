@@ -80,7 +80,7 @@ def jump_to(row: StructureRow) -> None:
 
 def _icon(colour: tuple[float, float, float]) -> Any:
     pixmap = qt.QPixmap(14, 14)
-    pixmap.fill(qt.QColor.fromRgbF(*colour))
+    pixmap.fill(qt.QColor(*[round(255 * share) for share in colour]))
     return qt.QIcon(pixmap)
 
 

@@ -39,6 +39,7 @@ class RegisterPanel(Panel):
         super().__init__(session, resources)
         ui = self.ui
         self.run: RegisterRun | None = None
+        self._asked: Any = None
         self._result: ResultNodes | None = None
         self._fixed: slicer.vtkMRMLVolumeNode | None = None
         self._moving: slicer.vtkMRMLVolumeNode | None = None
@@ -65,9 +66,19 @@ class RegisterPanel(Panel):
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._node_added)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
         preselect(parameters)
         self._update()
+
+    def scene_closes(self) -> None:
+        """See Panel."""
+        if self.run is not None:
+            self.run.abandon()
+            self.run = None
+            self._progress.end({})
+        self.session.last = None
+        self._asked, self._result, self._fixed, self._moving, self._moved = None, None, None, None, None
+        self.ui.resultFrame.visible = False
+        self._complain("")
 
     def cleanup(self) -> None:
         """See Panel."""
@@ -107,6 +118,7 @@ class RegisterPanel(Panel):
         except InputError as error:
             self._complain(str(error))
             return
+        self._asked = self.parameters
         self._fixed, self._moving = parameters.fixed, parameters.moving
         nodes = ResultNodes(parameters.transform, parameters.warped, parameters.jacobian)
         self.ui.resultFrame.visible = False
@@ -121,9 +133,9 @@ class RegisterPanel(Panel):
         self.run = None
         self._progress.end(report["seconds"])
         self._result, self._moved = nodes, None
-        if self.parameters is not None:
-            with slicer.util.NodeModify(self.parameters.parameterNode):
-                parameters = self.parameters.register
+        if self._asked is not None:  # also where another module is seen now, and the widgets are bound to none
+            with slicer.util.NodeModify(self._asked.parameterNode):
+                parameters = self._asked.register
                 parameters.transform, parameters.warped, parameters.jacobian = (
                     nodes.transform, nodes.warped, nodes.jacobian
                 )  # fmt: skip
@@ -221,14 +233,3 @@ class RegisterPanel(Panel):
     def _preselect(self) -> None:
         if self.parameters is not None and not slicer.mrmlScene.IsBatchProcessing() and self.run is None:
             preselect(self.parameters)
-
-    def _scene_closes(self, caller: Any, event: Any) -> None:
-        """All nodes go: stop what was for them."""
-        if self.run is not None:
-            self.run.abandon()
-            self.run = None
-            self._progress.end({})
-        self.session.last = None
-        self._result, self._fixed, self._moving, self._moved = None, None, None, None
-        self.ui.resultFrame.visible = False
-        self._complain("")

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..pipeline.volume import Volume
 from .report import versions
-from .structures import StructureVolume
+from .structure_volumes import StructureVolume
 from .verdict import count_text, device_text, number_text, seconds_text
 
 FUSION_WORDS = {"majority": "majority voting", "local_similarity": "voting weighted by local similarity"}

@@ -75,14 +75,18 @@ def volume_node(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer
 def fill_volume_node(node: slicer.vtkMRMLVolumeNode, voxels_kji: NDArray | OwnedArray, geometry: Geometry) -> None:
     """Give a volume node these voxels, (K, J, I), on this grid of the world, and a display node if it has none.
 
-    A node that had others loses them, its parent transform.
+    Its window is left to the caller. A node that had others loses them, its parent transform.
     """
     image = vtk.vtkImageData()
     fill_image(image, voxels_kji)
     node.SetAndObserveTransformNodeID(None)
     node.SetIJKToRASMatrix(vtk_matrix(geometry.ras_from_ijk))
-    node.SetAndObserveImageData(image)
+    # The display node first: one that finds voxels, or waits for them, goes through all of them for a window.
     node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    if display.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        display.AutoWindowLevelOff()
+    node.SetAndObserveImageData(image)
 
 
 def display_window(array_kji: NDArray) -> tuple[float, float]:

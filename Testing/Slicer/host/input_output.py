@@ -12,6 +12,7 @@ from .properties import state
 from .pythonqt import stand_in
 
 LABEL_MAP, SINGLE_FILE, AUTO_WINDOW = 1, 4, 8
+VOLUME_FORMATS = ("NRRD (.nrrd)", "NIFTI (.nii)", "NIFTI (.nii.gz)", "MetaImage (.mha)")
 TYPES = {
     ".mrb": "SceneFile",
     ".mrml": "SceneFile",
@@ -106,7 +107,8 @@ class CoreIOManager(QtCore.QObject):
         writer = node.CreateDefaultStorageNode()
         writer.UnRegister(None)
         types = writer.GetSupportedWriteFileTypes()
-        return tuple(types.GetValue(index) for index in range(types.GetNumberOfValues()))
+        # The storage of volumes does not tell; Slicer's writer of volumes does.
+        return tuple(types.GetValue(index) for index in range(types.GetNumberOfValues())) or VOLUME_FORMATS
 
     def exportNodes(
         self, node_ids: list[str], paths: list[str], properties: dict, harden: bool, messages: object = None

@@ -81,7 +81,9 @@ class LayoutManager(QtCore.QObject):
         logic.SetMRMLApplicationLogic(own["application"])
         logic.SetMRMLScene(own["scene"])
         own["application"].GetSliceLogics().AddItem(logic)
-        node = logic.AddSliceNode(name)
+        # The layout has made the node; AddSliceNode would make the logic watch a copy that is in no scene.
+        node = own["scene"].GetSingletonNode(name, "vtkMRMLSliceNode")
+        logic.SetSliceNode(node)
         node.SetOrientation(orientation)
         node.SetDimensions(*VIEW_PIXELS, 1)
         own["slices"][name] = SliceWidget(logic)

@@ -127,6 +127,20 @@ class Host:
             raise OSError(f"{path} could not be written")
         return Path(path)
 
+    def render_slice(self, view: str, path: Path | str, size_pixels: tuple[int, int] = (400, 400)) -> Path:
+        """Write what a slice view (Red, Yellow or Green) shows as a PNG, drawn by Slicer's own code."""
+        from .pictures import write_slice_view
+
+        return write_slice_view(view, Path(path), size_pixels)
+
+    def render_chart(
+        self, chart: slicer.vtkMRMLPlotChartNode, path: Path | str, size_pixels: tuple[int, int] = (600, 400)
+    ) -> Path:
+        """Write a chart as a PNG, as a plot view would show it."""
+        from .pictures import write_chart
+
+        return write_chart(chart, Path(path), size_pixels)
+
     def longest_gap(self) -> float:
         """The longest time in seconds, since the last gaps.reset(), in which the event loop could not run."""
         return self.gaps.longest_seconds

@@ -1,76 +1,71 @@
-"""Any transform of the scene as a displacement on a volume's grid, without the window waiting for it.
+"""Any transform of the scene as the displacement from one volume's file to another's; the window need not wait for it.
 
-One that holds its field on that very grid is taken as it is. Others are sampled a little at a time, on the main thread,
-which alone may ask the scene.
+One that holds its field on the volume's very grid is taken as it is. Others are sampled a little at a time, on the main
+thread, which alone may ask the scene.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
-from .transforms import transformed_points
+from .sampling import DisplacementSampler
 from .volume_files import VolumeFile
 from .vtk_arrays import array_from_image, index_from_array_index, matrix_from_vtk
 
-_POINTS = 4096
-"""Transformed between two looks at the clock."""
 
-
-class DisplacementFile:
+class FieldFile:
     """u (K, J, I, 3), mm RAS, from the subject to the atlas as their files place them, as numpy's own file."""
 
     def __init__(self, node: slicer.vtkMRMLTransformNode, subject: VolumeFile, atlas: VolumeFile) -> None:
         """node: it takes points of the subject to the atlas, both in the world."""
         self._subject, self._atlas = subject, atlas
-        view = _own_field(node, subject.geometry) if subject.is_in_world and atlas.is_in_world else None
-        self._array = np.empty((*subject.geometry.shape_kji, 3), np.float32) if view is None else view
-        self._done = 0 if view is None else view.shape[0]
-        self._own_from_world = vtk.vtkGeneralTransform()
-        if view is None:
-            slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, self._own_from_world)
+        self._world = Geometry(subject.geometry.shape_kji, subject.world_from_file @ subject.geometry.ras_from_ijk)
+        self._sampler: DisplacementSampler | None = None
+        self._place = 0
+        own = _own_field(node, self._world)
+        if own is not None:
+            self._field = own
+        else:
+            self._field = np.empty((*self._world.shape_kji, 3), np.float32)
+            self._sampler = DisplacementSampler(node, self._world)
 
     @property
     def fraction(self) -> float:
         """How much of it there is, 0 to 1. It can be written at 1."""
-        return self._done / self._subject.geometry.shape_kji[0]
+        return 1.0 if self._sampler is None else self._sampler.fraction
 
     def sample(self, seconds: float) -> None:
         """Go on for about so long, on the main thread."""
-        end = time.monotonic() + seconds
-        while self.fraction < 1 and time.monotonic() < end:
-            self._sample_plane(self._done)
-            self._done += 1
+        if self._sampler is not None and not self._sampler.done:
+            vectors = self._sampler.advance(seconds)
+            self._field.reshape(-1, 3)[self._place : self._place + len(vectors)] = vectors
+            self._place += len(vectors)
 
     def write(self, path: Path) -> None:
         """Write it. Any thread may do it. Raises OSError when the disk is full."""
+        is_in_world = self._subject.is_in_world and self._atlas.is_in_world
         with path.open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": self._array.shape}
+            header = {"descr": "<f4", "fortran_order": False, "shape": self._field.shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for plane in self._array:
-                file.write(np.ascontiguousarray(plane, "<f4").data)
+            for k, plane in enumerate(self._field):
+                vectors = plane if is_in_world else self._between_files(k, plane)
+                file.write(np.ascontiguousarray(vectors, "<f4").data)
 
-    def _sample_plane(self, k: int) -> None:
-        _, size_j, size_i = self._subject.geometry.shape_kji
-        index_ijk = np.stack(np.meshgrid(np.arange(size_i), np.arange(size_j), indexing="xy"), axis=-1).reshape(-1, 2)
-        points_ijk = np.concatenate((index_ijk, np.full((len(index_ijk), 1), k)), axis=1)
-        own_ras = transform_points(self._subject.geometry.ras_from_ijk, points_ijk)
-        world_ras = transform_points(self._subject.world_from_file, own_ras)
-        moved = np.concatenate(
-            [
-                transformed_points(self._own_from_world, world_ras[start : start + _POINTS])
-                for start in range(0, len(world_ras), _POINTS)
-            ]
-        )
+    def _between_files(self, k: int, plane: NDArray[np.floating]) -> NDArray[np.float64]:
+        """What the vectors of a plane are between the places of the files."""
+        size_j, size_i = plane.shape[:2]
+        index_i, index_j = np.meshgrid(np.arange(size_i), np.arange(size_j))
+        index_ijk = np.stack((index_i, index_j, np.full_like(index_i, k)), axis=-1)
+        target_ras = transform_points(self._world.ras_from_ijk, index_ijk) + plane
         file_from_world = np.asarray(np.linalg.inv(self._atlas.world_from_file), dtype=np.float64)
-        moved = transform_points(file_from_world, moved)
-        self._array[k] = (moved - own_ras).reshape(size_j, size_i, 3)
+        return transform_points(file_from_world, target_ras) - transform_points(
+            self._subject.geometry.ras_from_ijk, index_ijk
+        )
 
 
 def _own_field(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> NDArray[np.floating] | None:
