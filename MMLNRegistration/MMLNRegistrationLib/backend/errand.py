@@ -18,9 +18,9 @@ from ..errors import InputError
 from ..progress import Cancelled
 from ..result_folder import output_folder, require_free_folder
 from ..writing import PARTIAL_PREFIX
-from .job_requests import EVENTS_OF_AN_ATTEMPT, JOBS, JobRequest
+from .job_requests import EVENTS_OF_AN_ATTEMPT, JOBS, JobRequest, Served
 from .jobs import JobError
-from .messages import EntryEvent, ErrorEvent, Evaluate, Info, Outcome, ProgressEvent, ResultEvent, Work
+from .messages import EntryEvent, ErrorEvent, Evaluate, Info, Outcome, ProgressEvent, ResultEvent
 from .parcel import Names, Parcel, packed
 from .protocol import ProtocolError, encode_request, parse_event
 from .request_files import Place, place_text, put
@@ -46,7 +46,7 @@ class Errand:
     """A request on its way to a server and back. What is safe to do again is tried again when the connection breaks."""
 
     def __init__(
-        self, key: str, request: Work, connection: ServerConnection, tell: Tell, enter: Enter, patience_seconds: float
+        self, key: str, request: Served, connection: ServerConnection, tell: Tell, enter: Enter, patience_seconds: float
     ) -> None:
         """key: of the job on the server. patience_seconds: without any answer of the server."""
         self._key, self._request, self._connection = key, request, connection

@@ -85,7 +85,7 @@ JOBS: dict[str, type[Any]] = {
 """By the word that a message calls them."""
 
 
-SERVED = (Register, Refine, Propagate, Evaluate, Train, Info)
+Served = Register | Refine | Propagate | Evaluate | Train | Info
 """What a client of a server can be asked for; all else needs files that are on its own machine already."""
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from ..errors import InputError
 from ..quality.cases import STRUCTURE_COLUMNS, read_cases
 from ..tables import read_rows
-from .job_requests import JobCase, JobEvaluate, JobRequest
-from .messages import Evaluate, Settings, Train, Work
+from .job_requests import JobCase, JobEvaluate, JobRequest, Served
+from .messages import Evaluate, Settings, Train
 from .request_files import Place, files_of, place_stem
 
 _GIVEN_NAME = re.compile(r"subject_\d{6}|[a-z]+(?:_[a-z]+)*_\d+_[a-z]+(?:_[a-z]+)*(?:\.[a-z]+)+")
@@ -71,7 +71,7 @@ class Parcel:
         return Names(names)
 
 
-def packed(request: Work) -> Parcel:
+def packed(request: Served) -> Parcel:
     """The parcel of a request. Reads tables and, of volumes, headers. Raises InputError for what is wrong with them."""
     if isinstance(request, Evaluate):
         return Parcel(_evaluation(request), {}, _finish_evaluation)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from .client import Client
 from .errand import Errand
-from .job_requests import SERVED
+from .job_requests import Served
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult
 from .messages import Outcome, Work
 from .private_folder import PrivateFolder, new_private_folder
@@ -91,10 +91,11 @@ class RemoteClient(Client):
         """See Client. Jobs may be done in any order, and several at once."""
         if self._is_closed:
             raise InputError("The client is closed; make a new one.")
-        if not isinstance(request, SERVED):
+        if not isinstance(request, Served):
             raise InputError("A server does not take such a request; carry it out on your own machine.")
         key = uuid.uuid4().hex
-        job = Job(key, with_absolute_paths(request), on_progress, on_entry, on_result, on_error, self._cancel)
+        request = with_absolute_paths(request)
+        job = Job(key, request, on_progress, on_entry, on_result, on_error, self._cancel)
         encode_request(key, job.request)  # now, so that whoever asks learns what is wrong with it
 
         def tell(step: str, fraction: float) -> None:
@@ -103,7 +104,7 @@ class RemoteClient(Client):
         def enter(entry: Mapping[str, Any]) -> None:
             self._inbox.put(_News(job, entry))
 
-        errand = Errand(key, job.request, self._connection, tell, enter, self._patience_seconds)
+        errand = Errand(key, request, self._connection, tell, enter, self._patience_seconds)
         self._errands[job] = errand
         threading.Thread(target=self._go, args=(job, errand), name=f"job {key[:8]}", daemon=True).start()
         return job
