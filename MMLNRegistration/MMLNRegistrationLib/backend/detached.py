@@ -88,7 +88,7 @@ def start(request: Train, settings: Mapping[str, Any] | None, python: str | Path
     process has ended; nobody has to.
     Raises InputError when the folder is in use or cannot be written, or the process cannot be started.
     """
-    request = with_absolute_paths(request)  # type: ignore[assignment]
+    request = with_absolute_paths(request)
     files, log = RunFiles(request.output), RunLog(request.output)
     if state_of(request.output).is_at_work:
         raise InputError(f"A training is under way in {request.output}; stop it first, or choose another folder.")
