@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .file_checks import check_dicom_series, check_nifti, check_nifti_header, check_written
+from .freesurfer import SUFFIXES as _FREESURFER_SUFFIXES
+from .freesurfer import read_freesurfer
 from .pipeline.volume import Volume, checked_image, checked_labels
 from .quiet import quiet_libraries
 from .spatial.geometry import Geometry, Matrix
@@ -24,10 +26,12 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """What volumes can be written as: each a single file."""
 
+VECTOR_SIGNS = (-1.0, -1.0, 1.0)
+"""Of R, A, S components, on their way into ITK's files and back."""
+
 _IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd", ".hdr", ".img", ".mgz")
 """What of the names of a transform says that it is stored as an image."""
 
-_FREESURFER_SUFFIXES = (".mgz", ".mgh")
 _ITK_ERRORS = (RuntimeError, UnicodeDecodeError)
 """What SimpleITK raises for files; the second where its message quotes bytes of theirs."""
 
@@ -78,8 +82,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     path = Path(path)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
-    _set_geometry(image, volume.geometry)
+    image = _placed(sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji)), volume.geometry)
     with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
         check_written(temporary, volume.array_kji.nbytes)
@@ -107,7 +110,7 @@ def read_displacement(path: str | Path) -> tuple[NDArray[np.float32], Geometry]:
         raise InputError(f"{path.name} holds no displacement field on a grid of its own; give one that does.")
     if min(field.GetSize()) < 2:
         raise InputError(f"{path.name} holds a field of a single slice; at least 2 voxels along each axis are needed.")
-    displacement_mm = sitk.GetArrayFromImage(field) * (-1.0, -1.0, 1.0)
+    displacement_mm = sitk.GetArrayFromImage(field) * VECTOR_SIGNS
     return displacement_mm.astype(np.float32), _geometry(field, path)
 
 
@@ -143,6 +146,14 @@ def read_transform(path: str | Path) -> sitk.Transform:
     return transform
 
 
+def write_linear(moving_ras_from_fixed_ras: Matrix, path: str | Path) -> None:
+    """Write a linear transform as ITK does (.tfm, .h5), whole or not at all. It maps fixed points to moving points."""
+    matrix = _FLIP @ moving_ras_from_fixed_ras @ _FLIP
+    transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
+    with replacing(Path(path), _OVERHEAD_BYTES) as temporary, quiet_libraries():
+        sitk.WriteTransform(transform, str(temporary))
+
+
 def read_linear(path: str | Path) -> Matrix:
     """moving_ras_from_fixed_ras of a linear transform file, which maps fixed points to moving points as ITK's do.
 
@@ -167,10 +178,8 @@ def read_linear(path: str | Path) -> Matrix:
 
 def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, nearest: bool) -> Volume:
     """image(transform(x)) on the reference grid by SimpleITK; zero outside, for an image its lowest value."""
-    moving = sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji))
-    _set_geometry(moving, image.geometry)
-    fixed = sitk.Image(reference.size_ijk, sitk.sitkUInt8)
-    _set_geometry(fixed, reference)
+    moving = _placed(sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji)), image.geometry)
+    fixed = _placed(sitk.Image(reference.size_ijk, sitk.sitkUInt8), reference)
     outside = 0.0 if nearest else float(image.array_kji.min())
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     resampled = sitk.Resample(moving, fixed, transform, interpolator, outside)
@@ -179,9 +188,27 @@ def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, n
 
 def displacement_transform(displacement_mm: NDArray[np.floating], geometry: Geometry) -> sitk.Transform:
     """u (K, J, I, 3), mm RAS on geometry, as a SimpleITK transform in LPS."""
-    image = sitk.GetImageFromArray(np.asarray(displacement_mm, dtype=np.float64) * (-1.0, -1.0, 1.0), isVector=True)
-    _set_geometry(image, geometry)
-    return sitk.DisplacementFieldTransform(image)
+    image = sitk.GetImageFromArray(np.asarray(displacement_mm, dtype=np.float64) * VECTOR_SIGNS, isVector=True)
+    return sitk.DisplacementFieldTransform(_placed(image, geometry))
+
+
+def read_displacement_on(path: str | Path, geometry: Geometry) -> NDArray[np.float32]:
+    """u (K, J, I, 3) in mm RAS of any transform file at the voxels of a grid; a field that lies on it comes as it is.
+
+    Off the grid of a field it is zero, as ITK has it. Raises InputError as read_transform does.
+    """
+    transform = read_transform(path)
+    field = _displacement_image(transform)
+    if field is None or not _geometry(field, Path(path)).matches(geometry):
+        sampler = sitk.TransformToDisplacementFieldFilter()
+        sampler.SetReferenceImage(_placed(sitk.Image(geometry.size_ijk, sitk.sitkUInt8), geometry))
+        field = sampler.Execute(transform)
+    return (sitk.GetArrayFromImage(field) * VECTOR_SIGNS).astype(np.float32)
+
+
+def file_matrix(geometry: Geometry) -> Matrix:
+    """From voxel indices (i, j, k) to millimetres in the axes of ITK's files."""
+    return _FLIP @ geometry.ras_from_ijk
 
 
 def _require_file(path: Path) -> None:
@@ -197,7 +224,8 @@ def _read(path: Path) -> tuple[NDArray, Geometry]:
     if not path.is_dir():
         _require_file(path)
         if path.name.lower().endswith(_FREESURFER_SUFFIXES):
-            return _read_freesurfer(path)
+            array_kji, ras_from_ijk = read_freesurfer(path)
+            return array_kji, _checked_geometry(array_kji.shape, ras_from_ijk, path)
     with quiet_libraries():
         return _read_dicom(path) if path.is_dir() else _read_itk(path)
 
@@ -266,26 +294,6 @@ def _read_dicom(folder: Path) -> tuple[NDArray, Geometry]:
     return sitk.GetArrayFromImage(image), _geometry(image, folder)
 
 
-def _read_freesurfer(path: Path) -> tuple[NDArray, Geometry]:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise InputError(
-            f"{path.name}: reading MGZ needs nibabel; pip install nibabel, or convert it to NIfTI."
-        ) from error
-    try:
-        image = nibabel.freesurfer.mghformat.load(path)
-        array_ijk = np.asarray(image.dataobj)
-    except Exception as error:
-        raise InputError(f"{path.name} cannot be read as a FreeSurfer volume; it may be damaged or cut off.") from error
-    while array_ijk.ndim > 3 and array_ijk.shape[-1] == 1:
-        array_ijk = array_ijk[..., 0]
-    if array_ijk.ndim != 3:
-        raise InputError(f"{path.name} is {array_ijk.ndim}D; choose one 3D volume of it.")
-    native = array_ijk.astype(array_ijk.dtype.newbyteorder("="))
-    return np.ascontiguousarray(native.transpose(2, 1, 0)), _checked_geometry(native.shape[::-1], image.affine, path)
-
-
 def _geometry(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Geometry:
     axes = image.GetDimension()
     lps_from_ijk = np.eye(4)
@@ -312,11 +320,13 @@ def _sheared(path: Path) -> InputError:
     )
 
 
-def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
-    lps_from_ijk = _FLIP @ geometry.ras_from_ijk
+def _placed(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+    """The image itself, laid on a grid."""
+    lps_from_ijk = file_matrix(geometry)
     image.SetSpacing([float(mm) for mm in geometry.spacing_mm])
     image.SetOrigin([float(mm) for mm in lps_from_ijk[:3, 3]])
     image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
+    return image
 
 
 def _is_finite(transform: sitk.Transform) -> bool:

@@ -7,13 +7,16 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from . import io
 from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .progress import Progress, silent
 from .quality.report import report_html, report_json
 from .velocity_file import write_velocity
-from .writing import REGISTRATION_FILES
+from .writing import REGISTRATION_FILES, RESULT_FILES, replacing
 
 
 def write_registration(
@@ -23,13 +26,13 @@ def write_registration(
     progress: Progress = silent,
     names: Collection[str] = REGISTRATION_FILES,
 ) -> None:
-    """What a registration delivers, as files in an existing folder: those of the REGISTRATION_FILES that are named.
+    """What a registration delivers, as files in an existing folder: those of the RESULT_FILES that are named.
 
-    labels.nii.gz needs a label map, scene.mrb the Slicer core; without them they are left out.
+    labels.nii.gz and labels.npy need a label map, scene.mrb the Slicer core; without them they are left out.
     """
-    available = [name for name in REGISTRATION_FILES if name in names]
+    available = [name for name in RESULT_FILES if name in names]
     if labels is None:
-        available = [name for name in available if name != "labels.nii.gz"]
+        available = [name for name in available if not name.startswith("labels.")]
     if importlib.util.find_spec("slicer") is None:
         available = [name for name in available if name != "scene.mrb"]
     for done, name in enumerate(available):
@@ -50,8 +53,19 @@ def _write(name: str, registration: Registration, labels: Volume | None, path: P
         from .scene.bundle import write_scene
 
         write_scene(registration, path, labels)
+    elif name == "displacement.npy":
+        write_array(registration.displacement_mm, path)
     else:
-        volumes = {"warped.nii.gz": registration.warped, "jacobian.nii.gz": registration.jacobian}
-        volume = volumes.get(name, labels)
+        volumes = {"warped": registration.warped, "jacobian": registration.jacobian}
+        volume = volumes.get(name.split(".")[0], labels)
         assert volume is not None
-        io.write_volume(volume, path)
+        if path.suffix == ".npy":
+            write_array(volume.array_kji, path)
+        else:
+            io.write_volume(volume, path)
+
+
+def write_array(array: NDArray, path: Path) -> None:
+    """Write an array in numpy's own format, whole or not at all. Raises InputError when it cannot be written."""
+    with replacing(path, array.nbytes + 1024) as temporary:
+        np.save(temporary, np.ascontiguousarray(array))

@@ -12,7 +12,15 @@ from .backend.jobs import JobError, OnEntry
 from .backend.messages import Work
 from .backend.remote import RemoteClient
 from .command_requests import evaluate_request, propagate_request, register_request, train_request
-from .console import ConsoleProgress, TrainingLines, console, print_best, print_scores, print_verdict
+from .console import (
+    ConsoleProgress,
+    TrainingLines,
+    console,
+    print_best,
+    print_propagation,
+    print_scores,
+    print_verdict,
+)
 from .errors import InputError, RegistrationError
 
 TOKEN_VARIABLE = "MMLN_TOKEN"
@@ -74,8 +82,8 @@ def register(arguments: argparse.Namespace) -> None:
 
 
 def propagate(arguments: argparse.Namespace) -> None:
-    """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR --server URL."""
-    print_verdict(_ask(arguments, propagate_request(arguments)), arguments.output)
+    """mmln propagate SUBJECT --atlas IMAGE=LABELS [--atlas ...] --output DIR --server URL."""
+    print_propagation(_ask(arguments, propagate_request(arguments)), arguments.output)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -26,6 +26,28 @@ REGISTRATION_FILES = (
 )
 """What a registration delivers, by name; which of them depends on what was given and installed."""
 
+ARRAY_FILES = ("displacement.npy", "warped.npy", "jacobian.npy", "labels.npy")
+"""The same arrays once more, for a program that wants them at once: numpy's own format, on the fixed grid, (K, J, I),
+the displacement (K, J, I, 3) in mm, R A S. Written only when they are asked for by name."""
+
+RESULT_FILES = (*REGISTRATION_FILES, *ARRAY_FILES)
+"""All that can be asked for."""
+
+PROPAGATION_FILES = (
+    "labels.nii.gz",
+    "agreement.nii.gz",
+    "volumes.csv",
+    "transform.h5",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
+"""What a propagation delivers. transform.h5 stands for the fields of the atlases that were registered, transform_1.h5
+and so on by the places of the atlases."""
+
+PROPAGATION_RESULT_FILES = (*PROPAGATION_FILES, "labels.npy", "agreement.npy")
+"""All that can be asked for: the arrays, as above, only by name."""
+
 TRAINING_FILES = (
     "best.safetensors",
     "ledger.jsonl",

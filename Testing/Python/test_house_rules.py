@@ -13,21 +13,38 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress", "quiet", "writing"},
+    {"errors", "locks", "progress", "quiet", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},
-    {"file_checks", "io", "result_folder", "tables", "velocity_file"},
+    {"displacement_file", "file_checks", "freesurfer", "io", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
     {"outputs"},
     {"backend"},
-    {"batch_commands", "command_requests", "commands", "console", "doctor", "server_commands"},
+    {"batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "server_commands"},
     {"cli"},
     {"__main__"},
 )
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
-BRIDGES = {"scene": {"", "errors", "spatial", "pipeline", "quiet", "scene"}}
+BRIDGES = {
+    "scene": {"", "errors", "spatial", "pipeline", "quality", "quiet", "scene"},
+    "gui": {
+        "",
+        "errors",
+        "displacement_file",
+        "progress",
+        "writing",
+        "spatial",
+        "pipeline",
+        "io",
+        "training",
+        "quality",
+        "backend",
+        "scene",
+        "gui",
+    },
+}
 """Packages that know Slicer, and what they may import. The layers import them inside functions only."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}

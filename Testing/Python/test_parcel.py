@@ -15,7 +15,8 @@ from MMLNRegistrationLib.backend.parcel import packed
 from MMLNRegistrationLib.backend.parcel_training import rename_model
 from MMLNRegistrationLib.backend.remote import RemoteClient
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.model.checkpoint import load_checkpoint, read_card, save_checkpoint
+from MMLNRegistrationLib.model.card import read_card
+from MMLNRegistrationLib.model.checkpoint import load_checkpoint, save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from MMLNRegistrationLib.quality.cases import COLUMNS
 from training_cases import CARD, SUBJECTS, write_config

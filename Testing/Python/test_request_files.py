@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from MMLNRegistrationLib.backend.job_requests import JOBS, JobCase, JobEvaluate, JobScan, JobTrain
-from MMLNRegistrationLib.backend.messages import Info, Propagate, Refine, Register, Settings, Train
+from MMLNRegistrationLib.backend.messages import Atlas, Info, Propagate, Refine, Register, Settings, Train
 from MMLNRegistrationLib.backend.protocol import encode_request, parse_request
 from MMLNRegistrationLib.backend.request_files import (
     Place,
@@ -22,10 +22,11 @@ from MMLNRegistrationLib.backend.request_files import (
 )
 
 CASE = JobCase(fixed=Path("f"), moving=Path("m"), fixed_labels=Path("fl"), moving_labels=Path("ml"))
+ATLASES = (Atlas(image=Path("a"), labels=Path("l"), transform=Path("t")), Atlas(image=Path("b"), labels=Path("l")))
 REQUESTS = [
     Register(fixed=Path("f"), moving=Path("m"), output=Path("o"), moving_labels=Path("l"), initial="start.tfm"),
     Refine(result=Path("r"), fixed=Path("f"), moving=Path("m"), output=Path("o")),
-    Propagate(subject=Path("s"), atlas=Path("a"), labels=Path("l"), output=Path("o"), model="/n.safetensors"),
+    Propagate(subject=Path("s"), atlases=ATLASES, output=Path("o"), model="/n.safetensors"),
     JobEvaluate(cases=(CASE, CASE), structures="label,structure\n1,a\n", refine=0),
     JobTrain(
         data=(JobScan(subject=1, image=Path("i")), JobScan(subject=2, labels=Path("l"))),
@@ -74,15 +75,6 @@ def test_places():
 
 
 @dataclass(frozen=True)
-class Atlas:
-    """What another request may hold."""
-
-    image: Path
-    labels: Path
-    transform: Path | None = None
-
-
-@dataclass(frozen=True)
 class Fusion:
     """A request with a list of objects and a list of files."""
 
@@ -92,11 +84,11 @@ class Fusion:
 
 
 def test_any_data_class_will_do():
-    request = Fusion(Path("s"), (Atlas(Path("a"), Path("b"), Path("t")), Atlas(Path("c"), Path("d"))), (Path("m"),))
+    request = Fusion(Path("s"), ATLASES, (Path("m"),))
     places = {"".join(f"/{step}" for step in place): path.name for place, path in files_of(request).items()}
     assert places == {
-        "/subject": "s", "/atlases/0/image": "a", "/atlases/0/labels": "b", "/atlases/0/transform": "t",
-        "/atlases/1/image": "c", "/atlases/1/labels": "d", "/masks/0": "m",
+        "/subject": "s", "/atlases/0/image": "a", "/atlases/0/labels": "l", "/atlases/0/transform": "t",
+        "/atlases/1/image": "b", "/atlases/1/labels": "l", "/masks/0": "m",
     }  # fmt: skip
     message = {"subject": "k", "atlases": [{"image": "x", "labels": "y", "transform": None}, 3], "masks": "no list"}
     assert with_files(Fusion, message, lambda place, key: f"{place_stem(place)}={key}") == {
@@ -104,7 +96,7 @@ def test_any_data_class_will_do():
         "atlases": [{"image": "atlas_1_image=x", "labels": "atlas_1_labels=y", "transform": None}, 3],
         "masks": "no list",
     }
-    assert with_absolute_paths(request).atlases[0].labels == Path("b").absolute()
+    assert with_absolute_paths(request).atlases[0].labels == Path("l").absolute()
 
 
 def test_absolute_paths_of_lists():

@@ -22,7 +22,8 @@ from MMLNRegistrationLib.backend.jobs import JobError
 from MMLNRegistrationLib.backend.messages import Evaluate, Train
 from MMLNRegistrationLib.backend.protocol import encode_request
 from MMLNRegistrationLib.backend.runner import Runner
-from MMLNRegistrationLib.model.checkpoint import load_checkpoint, read_card
+from MMLNRegistrationLib.model.card import read_card
+from MMLNRegistrationLib.model.checkpoint import load_checkpoint
 from MMLNRegistrationLib.quality.cases import COLUMNS
 from MMLNRegistrationLib.training.config import as_json
 from MMLNRegistrationLib.training.ledger import read_ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +16,20 @@ def scene():
     from mrml import slicer
 
     return slicer.vtkMRMLScene()
+
+
+@pytest.fixture
+def host():
+    """The one host of this process, as new. A test fails on errors that Slicer would only have printed."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    from host import SOURCES_VARIABLE, start
+
+    sources = os.environ.get(SOURCES_VARIABLE)
+    the_host = start(Path(sources) if sources else None)
+    the_host.reset()
+    yield the_host
+    errors, unexpected = list(the_host.errors), list(the_host.dialogs.unexpected)
+    the_host.reset()
+    assert errors == [], "\n".join(errors)
+    assert unexpected == []

@@ -28,6 +28,7 @@ from .client import Client
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult, job_error
 from .messages import (
     Cancel,
+    CheckData,
     EntryEvent,
     ErrorEvent,
     Event,
@@ -300,7 +301,7 @@ def _how(code: int) -> str:
 
 def _remove_partial(job: Job) -> None:
     """Remove what a worker has left of unfinished results that could not do so itself."""
-    if not isinstance(job.request, Train | Info):
+    if not isinstance(job.request, Train | CheckData | Info):
         for folder in partial_folders(job.request.output, f"{PARTIAL_PREFIX}{job.id}"):
             shutil.rmtree(folder, ignore_errors=True)
     for parent in job.new_parents:

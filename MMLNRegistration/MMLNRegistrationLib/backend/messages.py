@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import REGISTRATION_FILES
+from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
+from .request_checks import LARGEST_THREADS as LARGEST_THREADS
+from .request_checks import require_choice, require_device, require_whole
+from .training_messages import CheckData as CheckData
+from .training_messages import Preview as Preview
+from .training_messages import Train as Train
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
 ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+FUSIONS = ("local_similarity", "majority")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
 DEFAULT_MODEL = "t1-brain"
@@ -23,7 +29,8 @@ DEFAULT_MODEL = "t1-brain"
 NO_MODEL = "none"
 """Asked for instead of a model: the refinement starts from zero."""
 
-LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_ITERATIONS = 10_000
+LARGEST_ATLASES = 100
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
@@ -44,11 +51,11 @@ class Search:
     on_out_of_memory: str = "fail"
 
     def __post_init__(self) -> None:
-        _require_choice("brain", self.brain, BRAINS)
-        _require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
-        _require_device(self.device)
-        _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_choice("brain", self.brain, BRAINS)
+        require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
+        require_device(self.device)
+        require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +84,7 @@ class Settings(Search):
 class Register(Settings):
     """Register moving to fixed, and write the result's files to the folder output.
 
-    files: which of them, see writing.REGISTRATION_FILES; all there are when none is named.
+    files: which of them, see writing.RESULT_FILES; all of the REGISTRATION_FILES there are when none is named.
     """
 
     fixed: Path
@@ -120,19 +127,48 @@ class Refine(Search):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Atlas:
+    """An image and the label map that was drawn on it.
+
+    transform: a file of one that takes points of the subject to the atlas, found earlier, or of numpy's, see
+    writing.ARRAY_FILES, with its displacement on the subject's grid. Without it they are registered.
+    """
+
+    image: Path
+    labels: Path
+    transform: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Propagate(Settings):
-    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
+    """Register atlases to a subject, carry their label maps over, and make one of them.
+
+    fusion: how, see pipeline.fusion. names: of labels for the table of volumes, each LABEL=NAME. files: which files of
+    the result to write, see writing.PROPAGATION_RESULT_FILES; PROPAGATION_FILES when none is named.
+    """
 
     subject: Path
-    atlas: Path
-    labels: Path
+    atlases: tuple[Atlas, ...]
     output: Path
+    fusion: str = FUSIONS[0]
+    names: tuple[str, ...] = ()
     overwrite: bool = False
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_files(self.files)
+        require_choice("fusion", self.fusion, FUSIONS)
+        _require_files(self.files, PROPAGATION_RESULT_FILES)
+        if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
+            raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
+        for name in self.names:
+            if not re.fullmatch(r"[0-9]{1,10}=.+", name, re.ASCII | re.DOTALL):
+                raise InputError(f"names must hold texts such as 17=Left hippocampus, not {name!r}.")
+
+    @property
+    def name_of_label(self) -> dict[int, str]:
+        """The names by their labels."""
+        return {int(label): name for label, _, name in (entry.partition("=") for entry in self.names)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,25 +182,27 @@ class Evaluate(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
+class Inspect:
+    """Judge a transform of any origin, from fixed to moving, and write what quality.inspection finds to output.
 
-    data: tuple[Path, ...]
+    transform: any transform file of ITK, or a displacement image. labels: label maps, several where structures
+    overlap. names: a table of label and name. landmarks: a table, see quality.landmarks. title: of the report.
+    """
+
+    transform: Path
+    fixed: Path
     output: Path
-    config: Path | None = None
-    validation_data: tuple[Path, ...] = ()
-    structures: Path | None = None
-    cache: Path | None = None
-    skip_bad: bool = False
-    resume: bool = False
-    device: str = "auto"
+    moving: Path | None = None
+    fixed_labels: tuple[Path, ...] = ()
+    moving_labels: tuple[Path, ...] = ()
+    names: Path | None = None
+    landmarks: Path | None = None
+    title: str | None = None
+    overwrite: bool = False
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.data:
-            raise InputError("data names nothing to train on; give at least one folder or table.")
-        _require_device(self.device)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +221,7 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Refine | Propagate | Evaluate | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Inspect | Train | CheckData | Preview | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
@@ -193,7 +231,10 @@ REQUESTS: dict[str, type[Any]] = {
     "refine": Refine,
     "propagate": Propagate,
     "evaluate": Evaluate,
+    "inspect": Inspect,
     "train": Train,
+    "check_data": CheckData,
+    "preview": Preview,
     "info": Info,
     "cancel": Cancel,
     "shutdown": Shutdown,
@@ -250,7 +291,7 @@ class ErrorEvent:
     offers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_choice("cause", self.cause, CAUSES)
+        require_choice("cause", self.cause, CAUSES)
 
 
 Event = HelloEvent | ProgressEvent | EntryEvent | ResultEvent | ErrorEvent
@@ -272,21 +313,6 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-
-
-def _require_files(names: tuple[str, ...]) -> None:
+def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
-        _require_choice("files", name, REGISTRATION_FILES)
-
-
-def _require_device(value: str) -> None:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
-        raise InputError(f"Unknown device {value!r}; choose auto, cpu, cuda or cuda:N.")
-
-
-def _require_whole(name: str, value: int | None, lowest: int, highest: int) -> None:
-    if value is not None and not lowest <= value <= highest:
-        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, not {value}.")
+        require_choice("files", name, known)

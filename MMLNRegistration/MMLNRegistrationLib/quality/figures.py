@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pipeline.result import Registration
+from ..pipeline.result import FoldingSummary
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Matrix, transform_points
 from ..spatial.jacobian import determinants, index_displacement
@@ -23,6 +23,49 @@ GRID_LINES = 25
 """About this many lines of the deformed grid along a picture, a power of two apart: 8 mm on a brain."""
 JACOBIAN_LIMITS = (1.5, 2.0, 3.0, 4.0, 8.0)
 """The scale of the Jacobian ends at 1 / limit and limit, the first of these that holds 99 % of the foreground."""
+
+
+class Mapped(Protocol):
+    """A map between two images as pictures need it, see pipeline.result.Registration, which is one.
+
+    moving, warped: None where only the map and the fixed image are known.
+    """
+
+    @property
+    def fixed(self) -> Volume:
+        """The image that the map starts from."""
+
+    @property
+    def moving(self) -> Volume | None:
+        """The image that it leads to."""
+
+    @property
+    def displacement_mm(self) -> NDArray[np.float32]:
+        """(K, J, I, 3), u on the fixed grid, components R, A, S."""
+
+    @property
+    def warped(self) -> Volume | None:
+        """The moving image on the fixed grid."""
+
+    @property
+    def jacobian(self) -> Volume:
+        """Its determinant on the fixed grid, linear part included."""
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """(K, J, I), where the fixed image shows something."""
+
+    @property
+    def moving_ras_from_fixed_ras(self) -> Matrix:
+        """Its linear part."""
+
+    @property
+    def affine_determinant(self) -> float:
+        """Volume factor of the linear part alone."""
+
+    @property
+    def folding(self) -> FoldingSummary:
+        """What the determinants say."""
 
 
 class Stage(NamedTuple):
@@ -57,7 +100,7 @@ class Figures:
     """Every picture of a report and what is needed to place it.
 
     pictures: by key, `<what>-<plane>`; through the worst fold, `fold-<plane>`.
-    stages: the moments of the moving image that can be shown; the last one is the result.
+    stages: the moments of the moving image that can be shown; the last one is the result. None without one.
     overlap: share of the fixed foreground that lies on the moving volume before anything is done.
     grid_mm: spacing of the deformed grid. jacobian_limit: the Jacobian's scale runs from its inverse to it.
     fold: the worst fold, where there is any.
@@ -72,31 +115,31 @@ class Figures:
     fold: Fold | None
 
 
-def make_figures(registration: Registration) -> Figures:
+def make_figures(mapped: Mapped) -> Figures:
     """Sample and colour every picture. Raises ValueError when the foreground is empty."""
-    fixed, foreground = registration.fixed, registration.foreground
+    fixed, foreground = mapped.fixed, mapped.foreground
     points_ras = foreground_points_ras(fixed.geometry, foreground)
     planes = anatomical_planes(fixed.geometry, points_ras, points_ras.mean(axis=0))
-    overlap = share_inside(registration.moving.geometry, points_ras)
-    stages = _stages(registration.moving_ras_from_fixed_ras, overlap)
-    limit = jacobian_limit(registration.jacobian.array_kji, foreground)
-    strict = _strict_determinant(registration)
-    fold = _worst_fold(registration, strict, points_ras)
+    overlap = share_inside(mapped.moving.geometry, points_ras) if mapped.moving else 0.0
+    stages = _stages(mapped.moving_ras_from_fixed_ras, overlap) if mapped.moving else ()
+    limit = jacobian_limit(mapped.jacobian.array_kji, foreground)
+    strict = _strict_determinant(mapped)
+    fold = _worst_fold(mapped, strict, points_ras)
 
     drawn: dict[str, Picture] = {}
     fixed_window = pictures.window_of(fixed.array_kji, foreground)
-    moving_window = pictures.window_of(registration.warped.array_kji, foreground)
+    moving_window = pictures.window_of(mapped.warped.array_kji, foreground) if mapped.warped else fixed_window
     for plane in planes:
         fixed_shown = pictures.brightness(_picture_of(fixed, plane), fixed_window)
         _draw(drawn, "fixed", plane, pictures.grey_pixels(fixed_shown))
         for stage in stages:
-            moving_shown = pictures.brightness(_moving_at(registration, stage, plane), moving_window)
+            moving_shown = pictures.brightness(_moving_at(mapped, stage, plane), moving_window)
             _draw(drawn, stage.key, plane, pictures.grey_pixels(moving_shown))
             difference = np.abs(fixed_shown - moving_shown) / DIFFERENCE_WHITE
             _draw(drawn, f"difference-{stage.key}", plane, pictures.rising_pixels(np.clip(difference, 0, 1)))
     for prefix, some in (("jacobian", planes), ("fold", fold.planes if fold else ())):
         for plane in some:
-            _draw(drawn, prefix, plane, _jacobian_picture(registration, strict, plane, limit))
+            _draw(drawn, prefix, plane, _jacobian_picture(mapped, strict, plane, limit))
 
     grid_mm = 2.0 ** round(np.log2(planes[0].side_mm / GRID_LINES))
     return Figures(planes, drawn, stages, overlap, grid_mm, limit, fold)
@@ -118,20 +161,18 @@ def _stages(moving_ras_from_fixed_ras: Matrix, overlap: float) -> tuple[Stage, .
     return (BEFORE, LINEAR, AFTER) if moved else (BEFORE, AFTER)
 
 
-def _strict_determinant(registration: Registration) -> NDArray[np.float32] | None:
+def _strict_determinant(mapped: Mapped) -> NDArray[np.float32] | None:
     """The strict test's determinant where the run counted folded voxels; it is not worked out when there are none."""
-    if registration.folding.folded_voxels == 0:
+    if mapped.folding.folded_voxels == 0:
         return None
-    geometry = registration.fixed.geometry
-    return determinants(index_displacement(registration.displacement_mm, geometry)).strict.numpy()
+    geometry = mapped.fixed.geometry
+    return determinants(index_displacement(mapped.displacement_mm, geometry)).strict.numpy()
 
 
-def _worst_fold(
-    registration: Registration, strict: NDArray[np.float32] | None, points_ras: NDArray[np.float64]
-) -> Fold | None:
+def _worst_fold(mapped: Mapped, strict: NDArray[np.float32] | None, points_ras: NDArray[np.float64]) -> Fold | None:
     if strict is None:
         return None
-    geometry = registration.fixed.geometry
+    geometry = mapped.fixed.geometry
     worst_kji = np.array(np.unravel_index(int(np.argmin(strict)), strict.shape), dtype=np.float64)
     worst_ras = transform_points(geometry.ras_from_ijk, worst_kji[::-1])
     return Fold(worst_ras, anatomical_planes(geometry, points_ras, worst_ras))
@@ -141,20 +182,22 @@ def _picture_of(volume: Volume, plane: Plane) -> NDArray[np.float32]:
     return sampled(image_tensor(volume.array_kji), volume.geometry, plane.pixel_centres_ras())[0]
 
 
-def _moving_at(registration: Registration, stage: Stage, plane: Plane) -> NDArray[np.float32]:
+def _moving_at(mapped: Mapped, stage: Stage, plane: Plane) -> NDArray[np.float32]:
     """The moving image as it looks on the fixed grid's world at one stage."""
+    assert mapped.moving is not None
+    assert mapped.warped is not None
     if stage is AFTER:
-        return _picture_of(registration.warped, plane)
+        return _picture_of(mapped.warped, plane)
     points_ras = plane.pixel_centres_ras()
     if stage is LINEAR:
-        points_ras = transform_points(registration.moving_ras_from_fixed_ras, points_ras)
-    return sampled(image_tensor(registration.moving.array_kji), registration.moving.geometry, points_ras)[0]
+        points_ras = transform_points(mapped.moving_ras_from_fixed_ras, points_ras)
+    return sampled(image_tensor(mapped.moving.array_kji), mapped.moving.geometry, points_ras)[0]
 
 
 def _jacobian_picture(
-    registration: Registration, strict: NDArray[np.float32] | None, plane: Plane, limit: float
+    mapped: Mapped, strict: NDArray[np.float32] | None, plane: Plane, limit: float
 ) -> pictures.Pixels:
-    geometry, points_ras = registration.fixed.geometry, plane.pixel_centres_ras()
+    geometry, points_ras = mapped.fixed.geometry, plane.pixel_centres_ras()
     shape = points_ras.shape[:2]
     folded = (
         np.zeros(shape, dtype=np.float32)
@@ -162,8 +205,8 @@ def _jacobian_picture(
         else sampled(image_tensor(strict <= 0), geometry, points_ras)[0]
     )
     return pictures.jacobian_pixels(
-        _picture_of(registration.jacobian, plane),
-        sampled(image_tensor(registration.foreground), geometry, points_ras)[0],
+        _picture_of(mapped.jacobian, plane),
+        sampled(image_tensor(mapped.foreground), geometry, points_ras)[0],
         folded,
         limit,
     )

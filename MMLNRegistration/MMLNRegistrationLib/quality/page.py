@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -14,7 +14,17 @@ from ..pipeline.volume import Volume
 from . import sections
 from .figures import make_figures
 from .tiles import picture_definitions
-from .verdict import Verdict, bytes_text, count_text, device_text, number_text, seconds_text, total_seconds, verdict
+from .verdict import (
+    Level,
+    Verdict,
+    bytes_text,
+    count_text,
+    device_text,
+    number_text,
+    seconds_text,
+    total_seconds,
+    verdict,
+)
 
 _MARKS = {
     "good": '<path d="M5 12.5l4.5 4.5L19 7.5"/>',
@@ -24,7 +34,29 @@ _MARKS = {
 
 
 def page(registration: Registration, settings: Mapping[str, object], versions: Mapping[str, str]) -> str:
-    """The whole document. settings and versions, in JSON's own types, fill the tables.
+    """The whole document. settings and versions, in JSON's own types, fill the tables."""
+    figures = make_figures(registration)
+    judged = verdict(registration)
+    body = "".join(
+        (
+            picture_definitions(figures),
+            _masthead(registration, judged),
+            "<main>",
+            _notes(registration.notes),
+            _key_figures(registration),
+            sections.before_and_after(figures, sections.similarities(registration)),
+            sections.agreement(figures),
+            sections.deformation(registration, figures, sections.repair_rows(registration.repair)),
+            sections.run(registration, settings, versions),
+            sections.how_to_read(figures),
+            "</main>",
+        )
+    )
+    return document(f"{judged.headline}: {registration.moving.name} to {registration.fixed.name}", body)
+
+
+def document(title: str, body: str) -> str:
+    """A page around its body, which is HTML.
 
     A content security policy forbids every request and every script but the page's own, whatever a name may hold.
     """
@@ -35,49 +67,39 @@ def page(registration: Registration, settings: Mapping[str, object], versions: M
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{script_hash}'"
     )
-    figures = make_figures(registration)
-    judged = verdict(registration)
-    body = "".join(
-        (
-            picture_definitions(figures),
-            _masthead(registration, judged),
-            "<main>",
-            _notes(registration.notes),
-            _key_figures(registration),
-            sections.before_and_after(registration, figures),
-            sections.agreement(figures),
-            sections.deformation(registration, figures),
-            sections.run(registration, settings, versions),
-            sections.how_to_read(figures),
-            "</main>",
-            f"<footer>Made by MMLNRegistration {escape(__version__)}. This page holds everything it shows: it loads "
-            "nothing and sends nothing.</footer>",
-        )
+    footer = (
+        f"<footer>Made by MMLNRegistration {escape(__version__)}. This page holds everything it shows: it loads "
+        "nothing and sends nothing.</footer>"
     )
-    title = f"{judged.headline}: {registration.moving.name} to {registration.fixed.name}"
-    document = (
+    text = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n{body}\n<script>{script}</script>\n</body>\n</html>\n"
+        f"<body>\n{body}{footer}\n<script>{script}</script>\n</body>\n</html>\n"
     )
     # A file name that is not valid text reaches us with surrogates, which no encoding can write.
-    return document.encode("utf-8", "replace").decode("utf-8")
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def masthead(eyebrow: str, level: Level, headline: str, sentence: str, volumes: str) -> str:
+    """The top of a page: what it is, the verdict, and the volumes, see volume_entry."""
+    return (
+        f'<header class="masthead {level}"><p class="eyebrow">{escape(eyebrow)}</p>'
+        f'<h1><svg class="mark" viewBox="0 0 24 24" aria-hidden="true">{_MARKS[level]}</svg>'
+        f"{escape(headline)}</h1>"
+        f'<p class="lead">{escape(sentence)}</p><dl class="pair">{volumes}</dl></header>'
+    )
 
 
 def _masthead(registration: Registration, judged: Verdict) -> str:
-    return (
-        f'<header class="masthead {judged.level}"><p class="eyebrow">Registration report</p>'
-        f'<h1><svg class="mark" viewBox="0 0 24 24" aria-hidden="true">{_MARKS[judged.level]}</svg>'
-        f"{escape(judged.headline)}</h1>"
-        f'<p class="lead">{escape(judged.sentence)}</p>'
-        f'<dl class="pair">{_volume("Moving", registration.moving)}{_volume("Fixed", registration.fixed)}</dl></header>'
-    )
+    volumes = volume_entry("Moving", registration.moving) + volume_entry("Fixed", registration.fixed)
+    return masthead("Registration report", *judged, volumes)
 
 
-def _volume(role: str, volume: Volume) -> str:
+def volume_entry(role: str, volume: Volume) -> str:
+    """A volume's name, size and spacing."""
     size = " × ".join(str(count) for count in volume.geometry.size_ijk)
     spacing = " × ".join(f"{spacing:.3g}" for spacing in volume.geometry.spacing_mm)
     return (
@@ -111,6 +133,11 @@ def _key_figures(registration: Registration) -> str:
         ("Time", seconds_text(total_seconds(registration.seconds)), f"on {device_text(registration.device)}"),
         ("Peak memory", bytes_text(registration.peak_memory_bytes), "of the whole run"),
     )
+    return key_figures(figures)
+
+
+def key_figures(figures: Sequence[tuple[str, str, str]]) -> str:
+    """The few numbers at the top: (label, value, remark)."""
     items = "".join(
         f"<div><dt>{label}</dt><dd><strong>{escape(value)}</strong><span>{escape(remark)}</span></dd></div>"
         for label, value, remark in figures

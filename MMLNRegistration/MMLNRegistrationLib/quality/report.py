@@ -44,7 +44,7 @@ def report_json(registration: Registration) -> dict[str, object]:
         "notes": list(registration.notes),
         "versions": versions(),
     }
-    return {key: _plain(value) for key, value in report.items()}
+    return {key: plain(value) for key, value in report.items()}
 
 
 def report_html(registration: Registration) -> str:
@@ -52,7 +52,7 @@ def report_html(registration: Registration) -> str:
 
     Raises ValueError when the foreground is empty, TypeError where report_json does.
     """
-    settings = {name: _plain(value) for name, value in registration.settings.items()}
+    settings = {name: plain(value) for name, value in registration.settings.items()}
     return page(registration, settings, versions())
 
 
@@ -76,12 +76,12 @@ def _volume_facts(volume: Volume) -> dict[str, object]:
     }
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """value in JSON's own types. Of a path only the last part is kept: folders may name a patient."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -89,7 +89,7 @@ def _plain(value: object) -> object:
     if isinstance(value, PurePath):
         return value.name
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     raise TypeError(f"A report cannot hold {type(value).__name__} {value!r}.")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from ..pipeline.result import Registration, Similarity
+from ..pipeline.result import FoldingRepair, Registration, Similarity
 from . import charts, pictures, tiles
-from .figures import AFTER, BEFORE, DIFFERENCE_WHITE, LINEAR, Figures, Stage
+from .figures import AFTER, BEFORE, DIFFERENCE_WHITE, LINEAR, Figures, Mapped, Stage
 from .planes import Plane, deformed_grid
 from .verdict import bytes_text, count_text, device_text, folded_text, number_text, seconds_text, total_seconds
 
 _FOLD_CSS = f"rgb{pictures.FOLD_COLOUR}"
 
 
-def before_and_after(registration: Registration, figures: Figures) -> str:
-    """The interactive comparison, every view side by side, and the similarities."""
+def before_and_after(figures: Figures, similarities: str) -> str:
+    """The interactive comparison, every view side by side, and the table of similarities."""
     lead = "The same places in both images, as the headers put them and as the registration does."
     if BEFORE not in figures.stages:
         share = f"only {100 * figures.overlap:.1g} %" if figures.overlap else "no part"
@@ -31,9 +31,9 @@ def before_and_after(registration: Registration, figures: Figures) -> str:
     content = (
         _viewer(figures) + f'<figure><div class="tiles wall across-{1 + len(figures.stages)}">{wall}</div><figcaption>'
         "Every view side by side. All pictures of the moving image share one grey window; the fixed image has its own."
-        f"</figcaption></figure>{_similarities(registration, figures)}"
+        f"</figcaption></figure>{similarities}"
     )
-    return _section("before-after", "Before and after", lead, content)
+    return section("before-after", "Before and after", lead, content)
 
 
 def agreement(figures: Figures) -> str:
@@ -72,14 +72,14 @@ def agreement(figures: Figures) -> str:
         "range: the darker the better. Bright rims mark borders that do not meet. It says something only where both "
         "images have the same contrast.</figcaption></div></figure>"
     )
-    return _section("agreement", "Agreement", "Where fixed and warped moving image still differ.", content)
+    return section("agreement", "Agreement", "Where fixed and warped moving image still differ.", content)
 
 
-def deformation(registration: Registration, figures: Figures) -> str:
-    """Deformed grid, Jacobian map with folding, histogram."""
-    folding = registration.folding
+def deformation(mapped: Mapped, figures: Figures, repair: Mapping[str, str] | None = None) -> str:
+    """Deformed grid, Jacobian map with folding, histogram. repair: what the table says of folding removed before."""
+    folding = mapped.folding
     grids = "".join(
-        tiles.tile(plane, _grid(registration, figures, plane), f"{plane.name.capitalize()} deformed grid.")
+        tiles.tile(plane, _grid(mapped, figures, plane), f"{plane.name.capitalize()} deformed grid.")
         for plane in figures.planes
     )
     jacobians = "".join(
@@ -88,11 +88,9 @@ def deformation(registration: Registration, figures: Figures) -> str:
         )
         for plane in figures.planes
     )
-    histogram = charts.log_jacobian_histogram(
-        registration.jacobian.array_kji, registration.foreground, figures.jacobian_limit
-    )
+    histogram = charts.log_jacobian_histogram(mapped.jacobian.array_kji, mapped.foreground, figures.jacobian_limit)
     chart = charts.histogram_chart(
-        histogram, folding.sd_log_jacobian, registration.affine_determinant, pictures.diverging_stops()
+        histogram, folding.sd_log_jacobian, mapped.affine_determinant, pictures.diverging_stops()
     )
     content = (
         f'<figure><div class="tiles trio">{grids}</div><figcaption>A grid of {figures.grid_mm:g} mm, carried by the '
@@ -106,23 +104,30 @@ def deformation(registration: Registration, figures: Figures) -> str:
         "outermost bars also hold what lies beyond. The dot is the mean and the line through it one standard deviation "
         "to either side; the dashed line is the linear part alone."
         f"{_without_logarithm(histogram.not_positive)}</figcaption></figure>"
-        + _table(
+        + table(
             "The map in numbers",
             {
                 "Mean of log J": number_text(histogram.mean, 3),
                 "SD of log J": number_text(folding.sd_log_jacobian, 3),
                 "Smallest J": number_text(folding.jacobian_min, 3),
                 "Largest J": number_text(folding.jacobian_max, 3),
-                "J of the linear part": number_text(registration.affine_determinant, 3),
+                "J of the linear part": number_text(mapped.affine_determinant, 3),
                 "Folded voxels": f"{count_text(folding.folded_voxels)} ({folding.folded_percent:.2g} %)",
-                "Folded before the repair": count_text(registration.repair.folded_voxels_before),
-                "Rounds of repair": str(registration.repair.rounds),
-                "Smoothed by the repair": f"{registration.repair.smoothed_percent:.2g} % of the network grid",
+                **(repair or {}),
             },
         )
     )
     lead = "Whether the map is one that tissue could follow: smooth, moderate, and never folded."
-    return _section("deformation", "Deformation", lead, content, "two-columns")
+    return section("deformation", "Deformation", lead, content, "two-columns")
+
+
+def repair_rows(repair: FoldingRepair) -> dict[str, str]:
+    """What the table of the deformation says of the folding removal."""
+    return {
+        "Folded before the repair": count_text(repair.folded_voxels_before),
+        "Rounds of repair": str(repair.rounds),
+        "Smoothed by the repair": f"{repair.smoothed_percent:.2g} % of the network grid",
+    }
 
 
 def run(registration: Registration, settings: Mapping[str, object], versions: Mapping[str, str]) -> str:
@@ -136,9 +141,9 @@ def run(registration: Registration, settings: Mapping[str, object], versions: Ma
     }
     content = (
         f'<div class="stack"><figure>{charts.timing_chart(registration.seconds)}<figcaption>Time by step; {total} in '
-        "all.</figcaption></figure>" + _table("Made with", made_with) + "</div>" + _table("Settings", _flat(settings))
+        "all.</figcaption></figure>" + table("Made with", made_with) + "</div>" + table("Settings", _flat(settings))
     )
-    return _section("run", "The run", "What was done, with what, and how long it took.", content, "two-columns")
+    return section("run", "The run", "What was done, with what, and how long it took.", content, "two-columns")
 
 
 def how_to_read(figures: Figures) -> str:
@@ -150,7 +155,7 @@ def how_to_read(figures: Figures) -> str:
         "Sides": "R, L, A, P, S and I are the patient’s right, left, front, back, top and bottom. Pictures follow the "
         "radiological convention: the patient’s right is on the left of the picture. All are resampled along the "
         "world’s axes with square pixels, whatever the grid of the volume.",
-        "Stages": "; ".join(f"{stage.label}: {stage.description}" for stage in figures.stages) + ".",
+        **_stages_entry(figures),
         "Foreground": "The fixed image’s brain mask or, without one, everything brighter than its background. "
         "Similarities and statistics of log J are taken there.",
         "Local similarity": "Mean over the foreground of the squared correlation coefficient in windows of 5 × 5 × 5 "
@@ -166,10 +171,16 @@ def how_to_read(figures: Figures) -> str:
         "SD of log J": "Standard deviation of log J over the foreground. The lower, the smoother the map.",
     }
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in entries.items())
-    return _section("how-to-read", "How to read this", "", f'<dl class="definitions-list">{items}</dl>')
+    return section("how-to-read", "How to read this", "", f'<dl class="definitions-list">{items}</dl>')
 
 
-def _section(identifier: str, heading: str, lead: str, content: str, layout: str = "") -> str:
+def _stages_entry(figures: Figures) -> dict[str, str]:
+    words = "; ".join(f"{stage.label}: {stage.description}" for stage in figures.stages)
+    return {"Stages": f"{words}."} if words else {}
+
+
+def section(identifier: str, heading: str, lead: str, content: str, layout: str = "") -> str:
+    """A section of the page; identifier is unique there."""
     intro = f'<p class="intro">{escape(lead)}</p>' if lead else ""
     return (
         f'<section aria-labelledby="{identifier}"><h2 id="{identifier}">{escape(heading)}</h2>{intro}'
@@ -211,7 +222,8 @@ def _choice(legend: str, name: str, options: list[tuple[str, str]], chosen: str)
     return f'<fieldset><legend>{legend}</legend><div class="segments">{inputs}</div></fieldset>'
 
 
-def _similarities(registration: Registration, figures: Figures) -> str:
+def similarities(registration: Registration) -> str:
+    """The table of similarities at the three moments of a registration."""
     rows = "".join(
         f'<tr><th scope="row">{label}</th>'
         + "".join(f"<td>{number_text(value, 3)}</td>" for value in values)
@@ -238,11 +250,11 @@ def _values(registration: Registration, measure: str) -> tuple[float, float, flo
     )
 
 
-def _grid(registration: Registration, figures: Figures, plane: Plane) -> str:
+def _grid(mapped: Mapped, figures: Figures, plane: Plane) -> str:
     lines = deformed_grid(
-        registration.displacement_mm,
-        registration.fixed.geometry,
-        registration.moving_ras_from_fixed_ras,
+        mapped.displacement_mm,
+        mapped.fixed.geometry,
+        mapped.moving_ras_from_fixed_ras,
         plane,
         figures.grid_mm,
     )
@@ -281,7 +293,8 @@ def _without_logarithm(count: int) -> str:
     return f" {count_text(count)} of them, with J ≤ 0, have no logarithm and stand in no bar." if count else ""
 
 
-def _table(caption: str, rows: Mapping[str, str]) -> str:
+def table(caption: str, rows: Mapping[str, str]) -> str:
+    """Names and values."""
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows.items()
     )

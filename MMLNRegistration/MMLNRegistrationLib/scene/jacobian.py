@@ -35,11 +35,17 @@ def jacobian_node(scene: slicer.vtkMRMLScene, jacobian: Volume, name: str) -> sl
     Voxels are shown as they are, not interpolated: a single folded voxel stays visible.
     """
     node = volume_node(scene, jacobian, name)
+    show_as_jacobian(scene, node)
+    return node
+
+
+def show_as_jacobian(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show the voxels of a volume node as Jacobian determinants."""
     display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
     display.SetAndObserveColorNodeID(jacobian_colours(scene).GetID())
     display.SetWindowLevelMinMax(LOWEST, HIGHEST)
     display.SetInterpolate(False)
-    return node
 
 
 def jacobian_colours(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:

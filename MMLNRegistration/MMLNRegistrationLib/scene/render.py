@@ -60,16 +60,33 @@ def render_slice(
         view.SetFieldOfView(*(size_mm / zoom for size_mm in view.GetFieldOfView()[:2]), view.GetFieldOfView()[2])
         if point_ras is not None:
             view.JumpSliceByOffsetting(*point_ras)
-        window, group = _window(application, logic, size_pixels)
-        if legend_of is not None:
-            add_legend(scene, legend_of)
-        window.Render()
-        _write_png(window, path)
-        group.SetMRMLDisplayableNode(None)
+        render_view(application, logic, path, size_pixels, legend_of)
     finally:
         for node_id in _node_ids(scene) - nodes_before:
             scene.RemoveNode(scene.GetNodeByID(node_id))
     return path
+
+
+def render_view(
+    application: slicer.vtkMRMLApplicationLogic,
+    logic: slicer.vtkMRMLSliceLogic,
+    path: Path,
+    size_pixels: tuple[int, int],
+    legend_of: slicer.vtkMRMLScalarVolumeNode | None = None,
+) -> None:
+    """Write what a slice view shows as a PNG. The view's node must have these dimensions, in pixels.
+
+    legend_of: as in render_slice; the legend stays in the scene.
+
+    Raises InputError when the file cannot be written.
+    """
+    window, group = _window(application, logic, size_pixels)
+    if legend_of is not None:
+        # Drawn only when it comes after the managers that draw it.
+        add_legend(logic.GetMRMLScene(), legend_of)
+    window.Render()
+    _write_png(window, path)
+    group.SetMRMLDisplayableNode(None)
 
 
 def _node_ids(scene: slicer.vtkMRMLScene) -> set[str]:

@@ -15,7 +15,6 @@ import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pipeline.field import warp_labels
 from ..pipeline.volume import Volume
 from ..spatial.geometry import Geometry
 from .parents import world_from_node
@@ -48,7 +47,7 @@ def propagate_segmentation(
             f"{subject_node.GetName()} is not on the grid of the registration; choose the image that was registered."
         )
     world_from_atlas = world_from_node(atlas_segmentation)
-    source = _with_labelmaps(atlas_segmentation)
+    source = with_labelmaps(atlas_segmentation)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
     images = {
@@ -105,8 +104,11 @@ def label_colour(value: int) -> tuple[float, float, float]:
     return colorsys.hsv_to_rgb(value * golden_ratio % 1, 0.55 + 0.15 * (value % 3), 0.95 - 0.12 * (value % 4))
 
 
-def _with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
-    """The segmentation of a node; with voxels made on a copy when the node has only surfaces."""
+def with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
+    """The segmentation of a node; with voxels made on a copy when the node has only surfaces.
+
+    Raises InputError when it has no segments, or none that can be made of voxels.
+    """
     segmentation = node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0:
         raise InputError(f"{node.GetName()} has no segments; choose a segmentation with at least one.")
@@ -121,6 +123,26 @@ def _with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentat
     return converted
 
 
+def layers_in_world(node: slicer.vtkMRMLSegmentationNode) -> dict[int, tuple[NDArray, Geometry]]:
+    """The layers of a segmentation that hold voxels, by their index: views (K, J, I), and their grids in the world.
+
+    Raises InputError when it has no segments, no layer holds voxels, or it lies under a non-linear transform.
+    """
+    segmentation, world_from_segments = with_labelmaps(node), world_from_node(node)
+    layers = {}
+    for index in range(segmentation.GetNumberOfLayers(LABELMAP)):
+        image = segmentation.GetLayerDataObject(index, LABELMAP)
+        if image is not None and image.GetNumberOfPoints() > 0:
+            matrix = vtk.vtkMatrix4x4()
+            image.GetImageToWorldMatrix(matrix)
+            world_from_ijk = world_from_segments @ matrix_from_vtk(matrix) @ index_from_array_index(image)
+            voxels_kji = array_from_image(image)
+            layers[index] = voxels_kji, Geometry(voxels_kji.shape, world_from_ijk)
+    if not layers:
+        raise InputError(f"The segments of {node.GetName()} are empty; choose a segmentation with something drawn.")
+    return layers
+
+
 def _propagated_layer(
     atlas_image: slicer.vtkOrientedImageData,
     world_from_atlas: NDArray[np.float64],
@@ -129,10 +151,13 @@ def _propagated_layer(
 ) -> slicer.vtkOrientedImageData:
     if atlas_image.GetNumberOfPoints() == 0:
         return _labelmap_image(np.zeros(geometry.shape_kji, dtype=np.uint8), geometry)
+    from ..pipeline.field import warp_labels  # needs torch, which may be missing where the window runs
+
     atlas_from_index = vtk.vtkMatrix4x4()
     atlas_image.GetImageToWorldMatrix(atlas_from_index)
     world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
     labels_kji = array_from_image(atlas_image)
+
     atlas_labels = Volume(labels_kji, Geometry(labels_kji.shape, world_from_ijk), "atlas segments")
     return _labelmap_image(warp_labels(atlas_labels, displacement_mm, geometry).array_kji, geometry)
 

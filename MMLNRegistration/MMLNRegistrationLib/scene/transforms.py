@@ -15,7 +15,7 @@ from vtk.util import numpy_support
 
 from ..errors import InputError
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
-from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+from .vtk_arrays import OwnedArray, array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 
 def transform_node(
@@ -33,6 +33,19 @@ def transform_node(
 
     Outside the grid Slicer continues with the vectors of the border.
     """
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    fill_transform_node(node, displacement_mm, geometry, fixed_node, moving_node)
+    return node
+
+
+def fill_transform_node(
+    node: slicer.vtkMRMLTransformNode,
+    displacement_mm: NDArray[np.float32] | OwnedArray,
+    geometry: Geometry,
+    fixed_node: slicer.vtkMRMLVolumeNode | None = None,
+    moving_node: slicer.vtkMRMLVolumeNode | None = None,
+) -> None:
+    """Make a transform node, with whatever it held before, the one that transform_node describes, in the world."""
     grid = vtk.vtkImageData()
     fill_image(grid, displacement_mm)
     grid.SetSpacing(*geometry.spacing_mm)
@@ -44,15 +57,13 @@ def transform_node(
     transform.SetDisplacementGridData(grid)
     # Slicer sets cubic on every field that it reads from a file: so a saved scene opens as it was.
     transform.SetInterpolationModeToCubic()
-    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    node.SetAndObserveTransformNodeID(None)
     node.SetAndObserveTransformFromParent(transform)
     for role, volume in (
         (node.GetFixedNodeReferenceRole(), fixed_node),
         (node.GetMovingNodeReferenceRole(), moving_node),
     ):
-        if volume is not None:
-            node.SetNodeReferenceID(role, volume.GetID())
-    return node
+        node.SetNodeReferenceID(role, volume.GetID() if volume is not None else None)
 
 
 def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[np.float32], Geometry]:
@@ -92,7 +103,7 @@ def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geomet
     displacement_mm = np.empty((size_k, size_j, size_i, 3), dtype=np.float32)
     for k in range(size_k):
         points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + np.array((0, 0, k)))
-        moved_ras = _transformed(own_from_world, points_ras)
+        moved_ras = transformed_points(own_from_world, points_ras)
         displacement_mm[k] = (moved_ras - points_ras).reshape(size_j, size_i, 3)
     return displacement_mm
 
@@ -115,7 +126,8 @@ def show_deformed_grid(
     return display
 
 
-def _transformed(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def transformed_points(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, 3) by a transform of VTK, as (N, 3) float64."""
     source = vtk.vtkPoints()
     source.SetData(numpy_support.numpy_to_vtk(points, deep=True))
     target = vtk.vtkPoints()

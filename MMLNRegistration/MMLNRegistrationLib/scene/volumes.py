@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..pipeline.volume import Volume, checked_image, checked_labels
 from ..spatial.geometry import Geometry
 from .parents import world_from_node
-from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
+from .vtk_arrays import OwnedArray, array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 DISPLAY_PERCENTILES = (0.5, 99.5)
 """Intensities shown as black and white: the few voxels of fat and vessels beyond must not darken the brain."""
@@ -26,7 +26,7 @@ def volume_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
     Raises InputError for an empty, colour, vector or 4D node, a node under a non-linear transform, and for
     voxels that nothing can be registered with.
     """
-    return checked_image(_scalars(node), geometry_of_node(node), node.GetName())
+    return checked_image(scalars_of_node(node), geometry_of_node(node), node.GetName())
 
 
 def labels_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
@@ -34,7 +34,7 @@ def labels_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
 
     Raises InputError as volume_from_node does, and for voxels that are not whole numbers from 0 up.
     """
-    return checked_labels(_scalars(node), geometry_of_node(node), node.GetName())
+    return checked_labels(scalars_of_node(node), geometry_of_node(node), node.GetName())
 
 
 def geometry_of_node(node: slicer.vtkMRMLVolumeNode) -> Geometry:
@@ -49,23 +49,68 @@ def geometry_of_node(node: slicer.vtkMRMLVolumeNode) -> Geometry:
     return Geometry(image.GetDimensions()[::-1], world_from_ijk)
 
 
+def scalars_of_node(node: slicer.vtkMRMLVolumeNode) -> NDArray:
+    """A view of a scalar volume's voxels, (K, J, I), as they are.
+
+    Raises InputError for an empty, colour, vector or 4D node.
+    """
+    image = _image(node)
+    components = image.GetNumberOfScalarComponents()
+    if components > 1:
+        raise InputError(
+            f"{node.GetName()} has {components} values in each voxel, as colour, vector and 4D images do; "
+            "choose or make a scalar volume first."
+        )
+    return array_from_image(image)
+
+
 def volume_node(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     """A new scalar volume node, shown in grey between the DISPLAY_PERCENTILES of its intensities."""
-    node = _new_node(scene, "vtkMRMLScalarVolumeNode", volume, name)
-    lower, upper = np.percentile(volume.array_kji, DISPLAY_PERCENTILES)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    fill_volume_node(node, volume.array_kji, volume.geometry)
+    show_in_grey(scene, node, display_window(volume.array_kji))
+    return node
+
+
+def fill_volume_node(node: slicer.vtkMRMLVolumeNode, voxels_kji: NDArray | OwnedArray, geometry: Geometry) -> None:
+    """Give a volume node these voxels, (K, J, I), on this grid of the world, and a display node if it has none.
+
+    Its window is left to the caller. A node that had others loses them, its parent transform.
+    """
+    image = vtk.vtkImageData()
+    fill_image(image, voxels_kji)
+    node.SetAndObserveTransformNodeID(None)
+    node.SetIJKToRASMatrix(vtk_matrix(geometry.ras_from_ijk))
+    # The display node first: one that finds voxels, or waits for them, goes through all of them for a window.
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    if display.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        display.AutoWindowLevelOff()
+    node.SetAndObserveImageData(image)
+
+
+def display_window(array_kji: NDArray) -> tuple[float, float]:
+    """The intensities to show as black and white: the DISPLAY_PERCENTILES."""
+    lower, upper = np.percentile(array_kji, DISPLAY_PERCENTILES)
     if upper <= lower:
-        lower, upper = volume.array_kji.min(), volume.array_kji.max()
+        lower, upper = array_kji.min(), array_kji.max()
+    return float(lower), float(upper)
+
+
+def show_in_grey(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, window: tuple[float, float]) -> None:
+    """Show a scalar volume in grey, black and white at the ends of the window."""
     display = node.GetDisplayNode()
     add_grey_colours(scene)
     display.SetAndObserveColorNodeID(GREY_COLOURS_ID)
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(float(lower), float(upper))
-    return node
+    display.SetWindowLevelMinMax(*window)
 
 
 def label_node(scene: slicer.vtkMRMLScene, labels: Volume, name: str) -> slicer.vtkMRMLLabelMapVolumeNode:
     """A new label map volume node, in Slicer's usual label colours."""
-    return _new_node(scene, "vtkMRMLLabelMapVolumeNode", labels, name)
+    node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+    fill_volume_node(node, labels.array_kji, labels.geometry)
+    return node
 
 
 def add_grey_colours(scene: slicer.vtkMRMLScene) -> None:
@@ -79,29 +124,8 @@ def add_grey_colours(scene: slicer.vtkMRMLScene) -> None:
         scene.AddNode(grey)
 
 
-def _new_node(scene: slicer.vtkMRMLScene, class_name: str, volume: Volume, name: str) -> slicer.vtkMRMLVolumeNode:
-    image = vtk.vtkImageData()
-    fill_image(image, volume.array_kji)
-    node = scene.AddNewNodeByClass(class_name, name)
-    node.SetIJKToRASMatrix(vtk_matrix(volume.geometry.ras_from_ijk))
-    node.SetAndObserveImageData(image)
-    node.CreateDefaultDisplayNodes()
-    return node
-
-
 def _image(node: slicer.vtkMRMLVolumeNode) -> vtk.vtkImageData:
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
         raise InputError(f"{node.GetName()} has no voxels; choose a volume that is loaded.")
     return image
-
-
-def _scalars(node: slicer.vtkMRMLVolumeNode) -> NDArray:
-    image = _image(node)
-    components = image.GetNumberOfScalarComponents()
-    if components > 1:
-        raise InputError(
-            f"{node.GetName()} has {components} values in each voxel, as colour, vector and 4D images do; "
-            "choose or make a scalar volume first."
-        )
-    return array_from_image(image)

@@ -7,15 +7,18 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from ...writing import REGISTRATION_FILES
+from ...writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 from ..job_requests import JOBS, LARGEST_SUBJECT
 from ..messages import (
     BRAINS,
+    FUSIONS,
+    LARGEST_ATLASES,
     LARGEST_ITERATIONS,
     LARGEST_SPACING_MM,
     LARGEST_THREADS,
     ON_OUT_OF_MEMORY,
     SMALLEST_SPACING_MM,
+    Propagate,
 )
 from ..protocol import PROTOCOL_VERSION
 from .orders import KEY
@@ -25,6 +28,9 @@ _PLAIN = {int: {"type": "integer"}, float: {"type": "number"}, bool: {"type": "b
 _KNOWN: dict[str, dict[str, Any]] = {
     "brain": {"enum": list(BRAINS)},
     "on_out_of_memory": {"enum": list(ON_OUT_OF_MEMORY)},
+    "fusion": {"enum": list(FUSIONS)},
+    "atlases": {"minItems": 1, "maxItems": LARGEST_ATLASES},
+    "names": {"items": {"type": "string", "pattern": "^[0-9]{1,10}=(.|\\n)+$"}},
     "refine": {"minimum": 0, "maximum": LARGEST_ITERATIONS},
     "threads": {"minimum": 1, "maximum": LARGEST_THREADS},
     "spacing_mm": {"minimum": SMALLEST_SPACING_MM, "maximum": LARGEST_SPACING_MM},
@@ -45,9 +51,10 @@ def job_schema() -> dict[str, Any]:
 
 
 def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
+    names = PROPAGATION_RESULT_FILES if kind is Propagate else RESULT_FILES
     schema = _object_schema(kind)
     if "files" in schema["properties"]:
-        schema["properties"]["files"]["items"] = {"enum": list(REGISTRATION_FILES)}
+        schema["properties"]["files"]["items"] = {"enum": list(names)}
     schema["properties"] = {"kind": {"const": word}, "protocol": {"const": PROTOCOL_VERSION}, **schema["properties"]}
     return {"title": word, **schema, "required": ["kind", *schema["required"]]}
 

@@ -1,0 +1,266 @@
+"""The Quality panel: how far a transform can be trusted, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ctk
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..backend.jobs import JobError
+from ..errors import InputError
+from ..scene.quality_results import InspectionResult
+from .panel import Panel
+from .quality_choices import Deformation, View
+from .quality_export import export
+from .quality_folds import FoldList
+from .quality_plan import hindrance, plan
+from .quality_plots import missing, show_plot, show_table, table_node, table_of
+from .quality_preselection import QualityPreselection
+from .quality_result import result_steps
+from .quality_run import READING, SAMPLING, WRITING, QualityRun
+from .quality_views import QualityViews
+from .session import Session
+
+_SHARES = {
+    WRITING: (0.0, 0.05),
+    SAMPLING: (0.05, 0.6),
+    "folding": (0.62, 0.7),
+    "write": (0.85, 0.95),
+    READING: (0.97, 1),
+}
+"""Where a step begins and ends on the bar."""
+
+
+class QualityPanel(Panel):
+    """One button, which is Cancel while there is something to cancel; the rest looks at what was found."""
+
+    ui_name = "Quality"
+
+    def __init__(self, session: Session, resources: Path) -> None:
+        """See Panel."""
+        super().__init__(session, resources)
+        ui = self.ui
+        self.run: QualityRun | None = None
+        self._asked: Any = None
+        self._folder: Path | None = None
+        self._checked_id = ""
+        self._listed: tuple[Any, ...] = ()
+        self._views = QualityViews(self._complain)
+        self._preselection = QualityPreselection()
+        self._folds = FoldList(ui.foldTable, ui.previousFold, ui.nextFold, ui.foldCount)
+        ui.checkButton.connect("clicked(bool)", self._clicked)
+        ui.showPlot.connect("clicked(bool)", self._show_plot)
+        ui.showTable.connect("clicked(bool)", self._show_table)
+        ui.exportButton.connect("clicked(bool)", self._export)
+        ui.folder.connect("currentPathChanged(QString)", self._folder_chosen)
+        ui.folder.filters = ctk.ctkPathLineEdit.Dirs
+        for widget in (ui.progress, ui.status, ui.message, ui.verdict, ui.exported):
+            widget.visible = False
+
+    def connect(self, parameters: Any) -> None:
+        """See Panel."""
+        super().connect(parameters)
+        self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._update)
+        self._update()
+
+    def disconnect(self) -> None:
+        """See Panel. The flicker stops, a check goes on."""
+        self._views.stop()
+        super().disconnect()
+
+    def scene_closes(self) -> None:
+        """See Panel."""
+        self._abandon()
+        self._views.forget()
+        self._preselection.forget()
+        self._asked, self._folder, self._checked_id, self._listed = None, None, "", ()
+        self._folds.show(None)
+        self.ui.exported.visible = False
+        self._complain("")
+
+    def cleanup(self) -> None:
+        """See Panel."""
+        self._abandon()
+        self._views.stop()
+        super().cleanup()
+
+    def _clicked(self) -> None:
+        if self.run is not None:
+            self.ui.checkButton.enabled = False
+            self.ui.checkButton.text = _("Cancelling ...")
+            self.run.cancel()
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        self._complain("")
+        parameters = self.parameters.quality
+        if not self.session.ready():
+            self._complain(_("PyTorch is not installed: nothing can be checked without it."))
+            return
+        try:
+            planned = plan(parameters, self.session.new_folder())
+        except InputError as error:
+            self._complain(str(error))
+            return
+        nodes = tuple(node for node in (parameters.transform, parameters.fixed, parameters.moving) if node is not None)
+        self.run = QualityRun(self.session, planned, nodes, self._tell, self._fill, self._done, self._failed)
+        self._asked = self.parameters
+        self.ui.progress.value = 0
+        self._update()
+        self.run.start()
+
+    def _tell(self, step: str, fraction: float) -> None:
+        words = {
+            WRITING: _("Writing the images"),
+            SAMPLING: _("Sampling the transform"),
+            "begin": _("Starting"),
+            "read": _("Reading the images"),
+            "folding": _("Looking for folds"),
+            "warp": _("Comparing the images"),
+            "structures": _("Comparing the structures"),
+            "write": _("Writing the report"),
+            READING: _("Loading the result"),
+        }
+        if step in _SHARES:
+            start, end = _SHARES[step]
+            self.ui.progress.value = round(1000 * (start + (end - start) * fraction))
+        self.ui.status.text = words.get(step, step)
+
+    def _fill(self, result: InspectionResult) -> Iterator[float]:
+        """Also where another module is seen now, and the widgets are bound to none."""
+        assert self.run is not None
+        return result_steps(self._asked.quality, result, *self.run.nodes[:2])
+
+    def _done(self) -> None:
+        run, self.run = self.run, None
+        assert run is not None
+        self._folder, self._checked_id = run.plan.request.output, run.nodes[0].GetID()
+        self._listed = ()
+        if self.parameters is not None:
+            self._views.show(self.parameters.quality, renew=True)
+        self._update()
+
+    def _failed(self, error: JobError) -> None:
+        self.run = None
+        if error.cause != "cancelled":
+            self._complain(str(error))
+        self._update()
+
+    def _update(self, caller: Any = None, event: Any = None) -> None:
+        """Bring buttons, hints, lists and views in line with the choices."""
+        if self.parameters is None:
+            return
+        if self.run is None and not slicer.mrmlScene.IsBatchProcessing():
+            self._preselection.fill(self.parameters, self.session.last)
+        parameters, ui = self.parameters.quality, self.ui
+        running = self.run is not None
+        reason = "" if running else hindrance(parameters, self.session.is_remote)
+        ui.checkButton.text = _("Cancel") if running else _("Check transform")
+        ui.checkButton.enabled = not reason
+        ui.checkButton.toolTip = reason or (_("Stop the check.") if running else _("Look for folds and compare."))
+        ui.reason.text = reason
+        ui.reason.visible = bool(reason)
+        ui.inputsButton.enabled = ui.moreButton.enabled = not running
+        ui.progress.visible = ui.status.visible = running
+        ui.verdict.text = parameters.verdict
+        ui.verdict.visible = bool(parameters.verdict)
+        self._update_views(parameters)
+        self._update_folds(parameters)
+        self._update_plots(parameters)
+        self._update_export()
+
+    def _update_views(self, parameters: Any) -> None:
+        ui = self.ui
+        has_result = parameters.jacobian is not None and parameters.checked_fixed is not None
+        ui.viewsButton.enabled = has_result
+        view = parameters.view
+        for name in ("opacity", "opacityLabel"):
+            getattr(ui, name).visible = view in (View.JACOBIAN, View.FADE)
+        for name in ("square_mm", "squareLabel"):
+            getattr(ui, name).visible = view is View.CHECKERBOARD
+        for name in ("lowerLabel", "lower", "upper", "only_beyond", "beyond"):
+            getattr(ui, name).visible = view is View.JACOBIAN
+        for name in ("spacing_mm", "spacingLabel"):
+            getattr(ui, name).visible = parameters.deformation is not Deformation.NONE
+        if view.needs_warped and parameters.warped is None:
+            ui.beyond.visible = True
+            ui.beyond.text = _("Choose a moving volume and check again to compare the images.")
+        elif has_result and view is View.JACOBIAN:
+            below, above = self._views.percent_beyond(parameters)
+            ui.beyond.text = _("{below} % of the voxels below, {above} % above").format(
+                below=f"{below:.2g}", above=f"{above:.2g}"
+            )
+        if has_result and self.run is None:
+            self._views.show(parameters)
+
+    def _update_folds(self, parameters: Any) -> None:
+        node = parameters.folds_table
+        known = (node.GetID(), node.GetTable().GetMTime()) if node is not None else (None,)
+        if known != self._listed:
+            self._listed = known
+            self._folds.show(node)
+
+    def _update_plots(self, parameters: Any) -> None:
+        ui = self.ui
+        for button, table in ((ui.showPlot, table_of(parameters.plot)), (ui.showTable, parameters.table)):
+            lack = missing(table_node(parameters, table), table)
+            button.enabled = not lack
+            button.toolTip = lack or _("Shows it in a view of Slicer's own.")
+
+    def _update_export(self) -> None:
+        button = self.ui.exportButton
+        has_files = self._folder is not None and self._checked_id != ""
+        button.enabled = has_files and bool(self.ui.folder.currentPath)
+        if not has_files:
+            button.toolTip = _("Check the transform first; the report is made with it.")
+        elif not self.ui.folder.currentPath:
+            button.toolTip = _("Choose a folder first.")
+        else:
+            button.toolTip = _("Writes the report (HTML), all tables (CSV), and the Jacobian map.")
+
+    def _folder_chosen(self, path: str) -> None:
+        self._update_export()
+
+    def _show_plot(self) -> None:
+        show_plot(self.parameters.quality)
+
+    def _show_table(self) -> None:
+        show_table(self.parameters.quality)
+
+    def _export(self) -> None:
+        self._complain("")
+        assert self._folder is not None
+        node = slicer.mrmlScene.GetNodeByID(self._checked_id)
+        name = node.GetName() if node is not None else _("transform")
+        self.ui.exportButton.enabled = False
+        self.session.in_thread(
+            partial(export, self._folder, Path(self.ui.folder.currentPath), name), self._exported, self._not_exported
+        )
+
+    def _exported(self, folder: Path) -> None:
+        url = (folder / "report.html").absolute().as_uri()
+        self.ui.exported.text = _('Written: <a href="{url}">{folder}</a>').format(url=url, folder=folder)
+        self.ui.exported.visible = True
+        self._update_export()
+
+    def _not_exported(self, error: Exception) -> None:
+        self._complain(str(error))
+        self._update_export()
+
+    def _complain(self, sentence: str) -> None:
+        """Say what went wrong, or, with an empty sentence, take back what was said."""
+        self.ui.message.text = sentence
+        self.ui.message.visible = bool(sentence)
+
+    def _abandon(self) -> None:
+        if self.run is not None:
+            self.run.abandon()
+            self.run = None
