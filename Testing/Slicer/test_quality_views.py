@@ -16,14 +16,19 @@ from quality_cases import (
     check,
     choose,
     composites,
+    image,
     open_panel,
 )
+from scene_cases import grid
 
-from MMLNRegistrationLib.scene.volumes import scalars_of_node
+from MMLNRegistrationLib.pipeline.volume import Volume
+from MMLNRegistrationLib.scene.volumes import scalars_of_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import array_from_image
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")
+
+LARGE = grid((56, 56, 56), (0.8, 0.8, 0.8), np.eye(3))
 
 
 @pytest.fixture
@@ -155,8 +160,9 @@ def test_without_a_moving_image_the_others_say_why(host):
 
 
 def started(host, panel):
-    """A check that has begun."""
-    fixed, moving = add_pair()
+    """A check that has begun, of a grid that takes a second to sample."""
+    points = LARGE.points_ras().reshape(*LARGE.shape_kji, 3)
+    fixed, moving = (volume_node(slicer.mrmlScene, Volume(image(points), LARGE, n), n) for n in ("subject", "atlas"))
     choose(panel, add_bspline(), fixed, moving)
     host.click(panel.ui.checkButton)
     assert panel.run is not None
