@@ -15,8 +15,10 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+from MMLNRegistrationLib.gui.propagate_parameters import PropagateParameters
 from MMLNRegistrationLib.gui.quality_parameters import QualityParameters
 from MMLNRegistrationLib.gui.register_parameters import RegisterParameters
+from MMLNRegistrationLib.gui.train_parameters import TrainParameters
 
 LIBRARY = "MMLNRegistrationLib"
 RESOURCES = Path(__file__).resolve().parent / "Resources"
@@ -62,17 +64,23 @@ class MMLNRegistrationParameterNode:
     """The choices of each panel; a scene keeps them."""
 
     register: RegisterParameters
+    propagate: PropagateParameters
     quality: QualityParameters
+    train: TrainParameters
 
 
 def make_panels(session):
     """The panels with their titles, in the order of their tabs."""
+    from MMLNRegistrationLib.gui.propagate_panel import PropagatePanel
     from MMLNRegistrationLib.gui.quality_panel import QualityPanel
     from MMLNRegistrationLib.gui.register_panel import RegisterPanel
+    from MMLNRegistrationLib.gui.train_panel import TrainPanel
 
     return [
         (_("Register"), RegisterPanel(session, RESOURCES)),
+        (_("Propagate"), PropagatePanel(session, RESOURCES)),
         (_("Quality"), QualityPanel(session, RESOURCES)),
+        (_("Train"), TrainPanel(session, RESOURCES)),
     ]
 
 

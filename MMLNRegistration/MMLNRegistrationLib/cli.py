@@ -154,9 +154,22 @@ def _parser() -> argparse.ArgumentParser:
     jacobian.add_argument("transform", type=Path, metavar="TRANSFORM")
     jacobian.add_argument("--output", type=Path, required=True, metavar="FILE")
 
-    propagate = commands.add_parser("propagate", help="carry an atlas's labels to a subject")
+    propagate = commands.add_parser("propagate", help="carry the labels of one or more atlases to a subject")
     propagate.add_argument("subject", type=Path, metavar="SUBJECT")
-    propagate.add_argument("--atlas", required=True, metavar="IMAGE=LABELS", help="atlas image and its label map")
+    propagate.add_argument(
+        "--atlas",
+        action="append",
+        required=True,
+        metavar="IMAGE=LABELS",
+        help="atlas image and its label map; =TRANSFORM after it uses a registration made before; may be repeated",
+    )
+    propagate.add_argument(
+        "--fusion",
+        choices=("local_similarity", "majority"),
+        default="local_similarity",
+        help="several atlases: count votes by local likeness (default), or all alike",
+    )
+    propagate.add_argument("--names", type=Path, metavar="FILE", help="table label,name for the volumes' table")
     _add_output_folder(propagate)
     _add_registration_options(propagate)
     _add_server(propagate)

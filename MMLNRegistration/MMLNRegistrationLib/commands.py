@@ -15,7 +15,7 @@ from . import io
 from .backend.messages import Evaluate, Outcome, Settings, Train, Work
 from .backend.runner import Report, Runner, nobody
 from .command_requests import propagate_request, register_request, settings_of
-from .console import TrainingLines, console, print_verdict, stopping_between_steps
+from .console import TrainingLines, console, print_propagation, print_verdict, stopping_between_steps
 from .doctor import findings
 from .errors import InputError, RegistrationError
 from .model.registry import available_models
@@ -40,9 +40,9 @@ def register(arguments: argparse.Namespace) -> None:
 
 
 def propagate(arguments: argparse.Namespace) -> None:
-    """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR."""
+    """mmln propagate SUBJECT --atlas IMAGE=LABELS [--atlas ...] --output DIR."""
     request = propagate_request(arguments)
-    print_verdict(_run(request).report, arguments.output)
+    print_propagation(_run(request).report, arguments.output)
 
 
 def apply(arguments: argparse.Namespace) -> None:

@@ -107,6 +107,21 @@ def print_verdict(report: Mapping[str, Any], folder: Path) -> None:
     print(f"Results: {folder}")
 
 
+def print_propagation(report: Mapping[str, Any], folder: Path) -> None:
+    """The last lines of a propagation. report: what report.json holds."""
+    structures, atlases = len(report["volumes"]), len(report["atlases"])
+    agreement = ""
+    if atlases > 1 and report["mean_agreement"] is not None:
+        agreement = f", mean agreement {report['mean_agreement']:.3f}"
+    print(
+        f"{structures} structure{'s' * (structures != 1)} from {atlases} atlas{'es' * (atlases != 1)}{agreement}, "
+        f"{report['folded_voxels']} folded voxels, {report['seconds']['total']:.1f} s on {report['device']}."
+    )
+    for note in report["notes"]:
+        print(f"Note: {note}")
+    print(f"Results: {folder}")
+
+
 @contextmanager
 def console() -> Iterator[ConsoleProgress]:
     """Progress on the terminal, cleared at the end."""

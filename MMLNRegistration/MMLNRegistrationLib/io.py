@@ -82,8 +82,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     path = Path(path)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(f"{path.name} does not end in a format that can be written: {', '.join(VOLUME_SUFFIXES)}.")
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji))
-    _set_geometry(image, volume.geometry)
+    image = _placed(sitk.GetImageFromArray(np.ascontiguousarray(volume.array_kji)), volume.geometry)
     with replacing(path, volume.array_kji.nbytes + _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteImage(image, str(temporary), useCompression=path.name.lower().endswith((".gz", ".nrrd")))
         check_written(temporary, volume.array_kji.nbytes)
@@ -150,9 +149,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
 def write_linear(moving_ras_from_fixed_ras: Matrix, path: str | Path) -> None:
     """Write a linear transform as ITK does (.tfm, .h5), whole or not at all. It maps fixed points to moving points."""
     matrix = _FLIP @ moving_ras_from_fixed_ras @ _FLIP
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-    transform.SetTranslation(matrix[:3, 3].tolist())
+    transform = sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())
     with replacing(Path(path), _OVERHEAD_BYTES) as temporary, quiet_libraries():
         sitk.WriteTransform(transform, str(temporary))
 
@@ -181,10 +178,8 @@ def read_linear(path: str | Path) -> Matrix:
 
 def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, nearest: bool) -> Volume:
     """image(transform(x)) on the reference grid by SimpleITK; zero outside, for an image its lowest value."""
-    moving = sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji))
-    _set_geometry(moving, image.geometry)
-    fixed = sitk.Image(reference.size_ijk, sitk.sitkUInt8)
-    _set_geometry(fixed, reference)
+    moving = _placed(sitk.GetImageFromArray(np.ascontiguousarray(image.array_kji)), image.geometry)
+    fixed = _placed(sitk.Image(reference.size_ijk, sitk.sitkUInt8), reference)
     outside = 0.0 if nearest else float(image.array_kji.min())
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     resampled = sitk.Resample(moving, fixed, transform, interpolator, outside)
@@ -194,25 +189,20 @@ def resample(image: Volume, transform: sitk.Transform, reference: Geometry, *, n
 def displacement_transform(displacement_mm: NDArray[np.floating], geometry: Geometry) -> sitk.Transform:
     """u (K, J, I, 3), mm RAS on geometry, as a SimpleITK transform in LPS."""
     image = sitk.GetImageFromArray(np.asarray(displacement_mm, dtype=np.float64) * VECTOR_SIGNS, isVector=True)
-    _set_geometry(image, geometry)
-    return sitk.DisplacementFieldTransform(image)
+    return sitk.DisplacementFieldTransform(_placed(image, geometry))
 
 
-def sampled_displacement(path: str | Path, geometry: Geometry) -> NDArray[np.float32]:
-    """u (K, J, I, 3) in mm RAS of any transform file at the voxels of a grid; a field as it is where it has that grid.
+def read_displacement_on(path: str | Path, geometry: Geometry) -> NDArray[np.float32]:
+    """u (K, J, I, 3) in mm RAS of any transform file at the voxels of a grid; a field that lies on it comes as it is.
 
     Off the grid of a field it is zero, as ITK has it. Raises InputError as read_transform does.
     """
     transform = read_transform(path)
     field = _displacement_image(transform)
     if field is None or not _geometry(field, Path(path)).matches(geometry):
-        grid = sitk.TransformToDisplacementFieldFilter()
-        grid.SetSize(geometry.size_ijk)
-        grid.SetOutputSpacing(geometry.spacing_mm.tolist())
-        matrix = file_matrix(geometry)
-        grid.SetOutputOrigin(matrix[:3, 3].tolist())
-        grid.SetOutputDirection((matrix[:3, :3] / geometry.spacing_mm).ravel().tolist())
-        field = grid.Execute(transform)
+        sampler = sitk.TransformToDisplacementFieldFilter()
+        sampler.SetReferenceImage(_placed(sitk.Image(geometry.size_ijk, sitk.sitkUInt8), geometry))
+        field = sampler.Execute(transform)
     return (sitk.GetArrayFromImage(field) * VECTOR_SIGNS).astype(np.float32)
 
 
@@ -330,11 +320,13 @@ def _sheared(path: Path) -> InputError:
     )
 
 
-def _set_geometry(image: sitk.Image, geometry: Geometry) -> None:
+def _placed(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+    """The image itself, laid on a grid."""
     lps_from_ijk = file_matrix(geometry)
     image.SetSpacing([float(mm) for mm in geometry.spacing_mm])
     image.SetOrigin([float(mm) for mm in lps_from_ijk[:3, 3]])
     image.SetDirection([float(cosine) for cosine in (lps_from_ijk[:3, :3] / geometry.spacing_mm).ravel()])
+    return image
 
 
 def _is_finite(transform: sitk.Transform) -> bool:

@@ -54,17 +54,18 @@ def _write(name: str, registration: Registration, labels: Volume | None, path: P
 
         write_scene(registration, path, labels)
     elif name == "displacement.npy":
-        _write_array(registration.displacement_mm, path)
+        write_array(registration.displacement_mm, path)
     else:
         volumes = {"warped": registration.warped, "jacobian": registration.jacobian}
         volume = volumes.get(name.split(".")[0], labels)
         assert volume is not None
         if path.suffix == ".npy":
-            _write_array(volume.array_kji, path)
+            write_array(volume.array_kji, path)
         else:
             io.write_volume(volume, path)
 
 
-def _write_array(array: NDArray, path: Path) -> None:
+def write_array(array: NDArray, path: Path) -> None:
+    """Write an array in numpy's own format, whole or not at all. Raises InputError when it cannot be written."""
     with replacing(path, array.nbytes + 1024) as temporary:
         np.save(temporary, np.ascontiguousarray(array))

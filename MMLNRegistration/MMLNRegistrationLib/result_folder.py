@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
-from .writing import PARTIAL_PREFIX, RESULT_FILES, parent_folders, partial_name
+from .writing import PARTIAL_PREFIX, PROPAGATION_RESULT_FILES, RESULT_FILES, parent_folders, partial_name
 
 
 def require_free_folder(folder: Path, overwrite: bool) -> None:
@@ -63,6 +63,9 @@ def _move(temporary: Path, folder: Path) -> None:
     earlier: set[str] = set()
     if "transform.h5" in results and all((folder / name).exists() for name in ("transform.h5", "report.json")):
         earlier = set(RESULT_FILES) - set(results)
+    if "volumes.csv" in results and all((folder / name).exists() for name in ("volumes.csv", "report.json")):
+        numbered = {path.name for path in folder.glob("transform_*.h5")}
+        earlier = {*PROPAGATION_RESULT_FILES, *numbered} - set(results)
     for name in results:
         os.replace(temporary / name, folder / name)
     for name in earlier:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from .backend.jobs import JobError
 from .backend.messages import Work
 from .backend.remote import RemoteClient
 from .command_requests import propagate_request, register_request
-from .console import console, print_verdict
+from .console import console, print_propagation, print_verdict
 from .errors import InputError, RegistrationError
 
 TOKEN_VARIABLE = "MMLN_TOKEN"
@@ -67,26 +68,26 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def register(arguments: argparse.Namespace) -> None:
     """mmln register FIXED MOVING --output DIR --server URL."""
-    _ask(arguments, register_request(arguments))
+    print_verdict(_asked(arguments, register_request(arguments)), arguments.output)
 
 
 def propagate(arguments: argparse.Namespace) -> None:
-    """mmln propagate SUBJECT --atlas IMAGE=LABELS --output DIR --server URL."""
-    _ask(arguments, propagate_request(arguments))
+    """mmln propagate SUBJECT --atlas IMAGE=LABELS [--atlas ...] --output DIR --server URL."""
+    print_propagation(_asked(arguments, propagate_request(arguments)), arguments.output)
 
 
-def _ask(arguments: argparse.Namespace, request: Work) -> None:
+def _asked(arguments: argparse.Namespace, request: Work) -> dict[str, Any]:
+    """The report of a request that a server has carried out."""
     with console() as progress, RemoteClient(arguments.server, _token(arguments)) as client:
         if client.sends_in_clear:
             progress.close()
             print("mmln: The volumes go over the network unencrypted; use a server with https.", file=sys.stderr)
         try:
-            report = client.run(request, progress).report
+            return client.run(request, progress).report
         except JobError as error:
             if error.cause == "cancelled":
                 raise KeyboardInterrupt from error
             raise (InputError if error.cause == "input" else RegistrationError)(str(error)) from error
-    print_verdict(report, arguments.output)
 
 
 def _token(arguments: argparse.Namespace) -> str:

@@ -33,6 +33,21 @@ the displacement (K, J, I, 3) in mm, R A S. Written only when they are asked for
 RESULT_FILES = (*REGISTRATION_FILES, *ARRAY_FILES)
 """All that can be asked for."""
 
+PROPAGATION_FILES = (
+    "labels.nii.gz",
+    "agreement.nii.gz",
+    "volumes.csv",
+    "transform.h5",
+    "report.json",
+    "report.html",
+    "scene.mrb",
+)
+"""What a propagation delivers. transform.h5 stands for the fields of the atlases that were registered, transform_1.h5
+and so on by the places of the atlases."""
+
+PROPAGATION_RESULT_FILES = (*PROPAGATION_FILES, "labels.npy", "agreement.npy")
+"""All that can be asked for: the arrays, as above, only by name."""
+
 
 def partial_name(ending: str = "") -> str:
     """A new name for something that is not finished."""

@@ -18,7 +18,10 @@ from MMLNRegistrationLib.cli import main
 SIZE, SPACING_MM = 26, 2.0
 """Voxels along each axis of the usual volume, and between them: a world of 52 mm."""
 
-_STEPS = ("read", "prepare", "initial", "network", "refine", "remove folding", "outputs", "write", "pairs")
+_STEPS = (
+    "read", "prepare", "initial", "network", "refine", "remove folding", "outputs", "write", "apply the transform",
+    "fuse", "pairs",
+)  # fmt: skip
 
 BEND_MM = 1.6
 """How the usual moving brain differs from the fixed one."""
@@ -215,6 +218,8 @@ def resampled(moving: Path, transform: sitk.Transform, reference: Path, nearest:
 
 def is_progress(line: str) -> bool:
     """Whether a line of the standard error is one of a registration at work: the step, after the case's name."""
+    if line.startswith("atlas "):
+        line = line.partition(", ")[2]
     return line in _STEPS or line.endswith(tuple(f".nii.gz {step}" for step in _STEPS))
 
 

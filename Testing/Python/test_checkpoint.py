@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.model.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from MMLNRegistrationLib.model.card import ModelCard, read_card
+from MMLNRegistrationLib.model.checkpoint import load_checkpoint, save_checkpoint
 from MMLNRegistrationLib.model.registry import available_models, find_model
 
 CARD = ModelCard(

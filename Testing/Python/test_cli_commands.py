@@ -169,7 +169,61 @@ def test_propagate(run, pair, tmp_path):
     labels, truth, before = (array_of(path) for path in (out / "labels.nii.gz", pair.fixed_labels, pair.labels))
     assert set(np.unique(labels)) == {0, 1, 3, 7}
     assert (labels == truth)[truth > 0].mean() > (before == truth)[truth > 0].mean()
-    assert (out / "transform.h5").exists()
+    assert outcome.stdout.startswith("3 structures from 1 atlas, 0 folded voxels")
+    assert sorted(path.name for path in out.iterdir() if path.name != "scene.mrb") == [
+        "agreement.nii.gz", "labels.nii.gz", "report.html", "report.json", "transform_1.h5", "volumes.csv",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fusion", ["majority", "local_similarity"])
+def test_propagate_several(run, pair, tmp_path, fusion):
+    """The subject itself among the atlases, and one whose labels are wrong where its image is far from the subject."""
+    names = text(tmp_path / "names.csv", "label,name\n1,dark\n7,light\n")
+    wrong = array_of(pair.labels)[:, :, ::-1].copy()
+    noise = np.random.default_rng(0).uniform(0, 200, wrong.shape).astype(np.float32)
+    mirrored = (write(tmp_path / "noise.nii", noise), write(tmp_path / "wrong.nii", wrong))
+    start = linear(tmp_path / "start.tfm", np.eye(3))
+    out = tmp_path / "out"
+    outcome = run(
+        *("propagate", pair.fixed, "--atlas", f"{pair.moving}={pair.labels}"),
+        *("--atlas", f"{pair.fixed}={pair.fixed_labels}={start}"),
+        *("--atlas", f"{mirrored[0]}={mirrored[1]}={start}", "--fusion", fusion),
+        *("--names", names, "--output", out, *FAST),
+    )
+    assert outcome.complaints == []
+    assert outcome.code == 0
+    assert "3 structures from 3 atlases, mean agreement 0." in outcome.stdout
+    labels, truth, agreement = (
+        array_of(path) for path in (out / "labels.nii.gz", pair.fixed_labels, out / "agreement.nii.gz")
+    )
+    correct = (labels == truth)[truth > 0].mean()
+    assert correct > (0.999 if fusion == "local_similarity" else 0.85)
+    assert 1 / 3 - 1e-6 <= agreement.min() <= agreement.max() <= 1
+    with (out / "volumes.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["label"], row["name"]) for row in rows] == [("1", "dark"), ("3", ""), ("7", "light")]
+    for row in rows:
+        assert int(row["voxels"]) == (labels == int(row["label"])).sum()
+        assert float(row["ml"]) == pytest.approx(int(row["voxels"]) * 0.008, rel=1e-5)
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["mean_agreement"] == pytest.approx(float(agreement[labels > 0].mean()), abs=1e-5)
+    assert [atlas["registration"] is None for atlas in report["atlases"]] == [False, True, True]
+    assert not (out / "transform_2.h5").exists()
+
+
+def test_propagate_with_its_own_transform_again(run, pair, tmp_path):
+    """The field that was written gives the same labels, and an overwritten result leaves nothing of the old one."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    atlas = f"{pair.moving}={pair.labels}"
+    assert run("propagate", pair.fixed, "--atlas", atlas, "--output", first, *FAST).code == 0
+    words = ("propagate", pair.fixed, "--atlas", f"{atlas}={first / 'transform_1.h5'}", "--overwrite", "--output")
+    assert run(*words, second, *FAST).code == 0
+    np.testing.assert_array_equal(array_of(first / "labels.nii.gz"), array_of(second / "labels.nii.gz"))
+    (second / "transform_1.h5").write_text("old")
+    (second / "mine.txt").write_text("mine")
+    assert run(*words, second, *FAST).code == 0
+    assert not (second / "transform_1.h5").exists()
+    assert (second / "mine.txt").exists()
 
 
 def test_evaluate(run, pair, tmp_path):

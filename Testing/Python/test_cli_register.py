@@ -26,7 +26,8 @@ from cli_cases import (
     resampled,
     write,
 )
-from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
+from MMLNRegistrationLib.model.card import ModelCard
+from MMLNRegistrationLib.model.checkpoint import save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 
 DESIGNED_KEYS = (

@@ -13,7 +13,7 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "progress", "quiet", "writing"},
+    {"errors", "locks", "progress", "quiet", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},

@@ -7,7 +7,8 @@ import torch
 
 from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
-from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard
+from MMLNRegistrationLib.model.card import ModelCard
+from MMLNRegistrationLib.model.checkpoint import Checkpoint
 from MMLNRegistrationLib.model.network import pyramid
 from MMLNRegistrationLib.pipeline.infer import brings_closer, halvings, network_velocity
 from MMLNRegistrationLib.spatial.warp import resize_displacement

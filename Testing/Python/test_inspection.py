@@ -208,7 +208,7 @@ def test_field_in_pieces_is_what_itk_reads(tmp_path):
     file = DisplacementFile(tmp_path / "field.mha", GEOMETRY)
     for piece in np.array_split(field.reshape(-1, 3), 7):
         file.append(piece)
-    np.testing.assert_allclose(io.sampled_displacement(file.close(), GEOMETRY), field)
+    np.testing.assert_allclose(io.read_displacement_on(file.close(), GEOMETRY), field)
     assert io.read_displacement(tmp_path / "field.mha")[1].matches(GEOMETRY)
     DisplacementFile(tmp_path / "unwanted.mha", GEOMETRY).discard()
     assert [path.name for path in tmp_path.iterdir()] == ["field.mha"]
@@ -224,7 +224,7 @@ def test_bspline_of_another_program(tmp_path):
     random = np.random.default_rng(0)
     bspline.SetParameters(random.uniform(-2, 2, len(bspline.GetParameters())).tolist())
     sitk.WriteTransform(bspline, str(tmp_path / "bspline.tfm"))
-    found = io.sampled_displacement(tmp_path / "bspline.tfm", GEOMETRY)
+    found = io.read_displacement_on(tmp_path / "bspline.tfm", GEOMETRY)
     point_ras = transform_points(GEOMETRY.ras_from_ijk, np.array((7, 8, 9)))
     signs = np.array(io.VECTOR_SIGNS)
     expected = signs * bspline.TransformPoint((signs * point_ras).tolist()) - point_ras

@@ -18,7 +18,7 @@ from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend import local
 from MMLNRegistrationLib.backend.jobs import JobError
 from MMLNRegistrationLib.backend.local import LocalClient
-from MMLNRegistrationLib.backend.messages import Info, Propagate, Train
+from MMLNRegistrationLib.backend.messages import Atlas, Info, Propagate, Train
 from MMLNRegistrationLib.backend.turns import WAITING
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
@@ -104,8 +104,8 @@ def test_relative_paths_are_those_of_the_client(client, pair, tmp_path, monkeypa
     request = register(pair, Path("here"), files=("labels.nii.gz",))
     (tmp_path / "moved.nii.gz").write_bytes(pair.moving.read_bytes())
     outcome = client.run(Propagate(
-        subject=Path("moved.nii.gz"), atlas=request.moving, labels=pair.labels, output=Path("here"), refine=0,
-        initial="identity", model="none", files=request.files,
+        subject=Path("moved.nii.gz"), atlases=(Atlas(image=request.moving, labels=pair.labels),), output=Path("here"),
+        refine=0, initial="identity", model="none", files=request.files,
     ))  # fmt: skip
     assert list(outcome.files) == ["labels.nii.gz"]
     assert outcome.files["labels.nii.gz"] == tmp_path / "here" / "labels.nii.gz"

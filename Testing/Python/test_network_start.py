@@ -9,7 +9,8 @@ import torch
 
 from cli_cases import Pair, Run
 from MMLNRegistrationLib import io
-from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard, save_checkpoint
+from MMLNRegistrationLib.model.card import ModelCard
+from MMLNRegistrationLib.model.checkpoint import Checkpoint, save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options, register

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from backend_cases import ENVIRONMENT, posix
-from MMLNRegistrationLib.backend.locks import FileLock
 from MMLNRegistrationLib.backend.private_folder import (
     PREFIX,
     join_private_folder,
@@ -20,6 +19,7 @@ from MMLNRegistrationLib.backend.private_folder import (
 )
 from MMLNRegistrationLib.backend.turns import WAITING, taking_turns, turns_folder
 from MMLNRegistrationLib.errors import RegistrationError
+from MMLNRegistrationLib.locks import FileLock
 from MMLNRegistrationLib.progress import Cancelled, silent
 
 
@@ -44,7 +44,7 @@ def test_lock_is_for_one(tmp_path):
 
 
 def test_lock_ends_with_its_process(tmp_path):
-    code = "import sys, os; from pathlib import Path; from MMLNRegistrationLib.backend.locks import FileLock\n"
+    code = "import sys, os; from pathlib import Path; from MMLNRegistrationLib.locks import FileLock\n"
     code += "lock = FileLock(Path(sys.argv[1])); print(lock.try_acquire(), flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "lock"],

@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 
 from MMLNRegistrationLib.backend import messages
 from MMLNRegistrationLib.backend.messages import (
+    Atlas,
     Cancel,
+    CheckData,
     EntryEvent,
     ErrorEvent,
     Evaluate,
     HelloEvent,
     Info,
     Inspect,
+    Preview,
     ProgressEvent,
     Propagate,
     Refine,
@@ -29,7 +32,6 @@ from MMLNRegistrationLib.backend.messages import (
     ResultEvent,
     Shutdown,
     Train,
-    with_absolute_paths,
 )
 from MMLNRegistrationLib.backend.protocol import (
     LARGEST_LINE_BYTES,
@@ -40,6 +42,7 @@ from MMLNRegistrationLib.backend.protocol import (
     parse_request,
     read_lines,
 )
+from MMLNRegistrationLib.backend.request_files import files_of, with_absolute_paths
 from MMLNRegistrationLib.errors import InputError
 
 PLACE = Path("out")
@@ -47,10 +50,24 @@ REQUESTS = [
     Register(fixed=Path("a b.nii"), moving=Path("hjärna.nii"), output=PLACE, refine=0, spacing_mm=2, threads=3),
     Register(fixed=Path("a"), moving=Path("b"), output=PLACE, fixed_mask=Path("m"), files=("report.json",)),
     Refine(result=Path("r"), fixed=Path("a"), moving=Path("b"), output=PLACE, refine=5, moving_labels=Path("l")),
-    Propagate(subject=Path("s"), atlas=Path("a"), labels=Path("l"), output=PLACE, device="cuda:1", overwrite=True),
+    Propagate(
+        subject=Path("s"),
+        atlases=(
+            Atlas(image=Path("a"), labels=Path("l")),
+            Atlas(image=Path("b"), labels=Path("l"), transform=Path("t")),
+        ),
+        output=PLACE,
+        device="cuda:1",
+        fusion="majority",
+        names=("17=Left hippocampus", "2=a=b"),
+        files=("volumes.csv",),
+        overwrite=True,
+    ),
     Evaluate(cases=Path("c.csv"), output=PLACE, structures=Path("s.csv"), initial="t.h5"),
     Inspect(transform=Path("t.h5"), fixed=Path("f"), output=PLACE, moving_labels=(Path("a"), Path("b")), title="T"),
     Train(data=(Path("one"), Path("two")), output=PLACE, resume=True, skip_bad=True),
+    CheckData(data=(Path("one"),), validation_data=(Path("two"),), config=Path("c.json"), read_voxels=True),
+    Preview(run=Path("run"), output=PLACE, pair=3, device="cuda", overwrite=True),
     Info(),
     Cancel(),
     Shutdown(),
@@ -205,6 +222,41 @@ def test_paths_become_absolute():
     train = with_absolute_paths(Train(data=(Path("d"),), output=Path("o")))
     assert isinstance(train, Train)
     assert (train.data, train.validation_data) == ((Path.cwd() / "d",), ())
+    atlases = (Atlas(image=Path("i"), labels=Path("l")), Atlas(image=Path("j"), labels=Path("k"), transform=Path("t")))
+    propagate = with_absolute_paths(Propagate(subject=Path("s"), atlases=atlases, output=Path("o")))
+    assert files_of(propagate) == {
+        ("subject",): Path.cwd() / "s",
+        ("atlases", 0, "image"): Path.cwd() / "i",
+        ("atlases", 0, "labels"): Path.cwd() / "l",
+        ("atlases", 1, "image"): Path.cwd() / "j",
+        ("atlases", 1, "labels"): Path.cwd() / "k",
+        ("atlases", 1, "transform"): Path.cwd() / "t",
+    }
+
+
+ATLAS = {"image": "i", "labels": "l"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"atlases": []}, "1 to 100 atlases, not 0"),
+        ({"atlases": [ATLAS] * 101}, "1 to 100 atlases, not 101"),
+        ({"atlases": ATLAS}, "atlases must be a list"),
+        ({"atlases": ["i=l"]}, "atlases must hold objects with image and labels"),
+        ({"atlases": [{"image": "i"}]}, "One of atlases needs the field 'labels'"),
+        ({"atlases": [{**ATLAS, "label": "l"}]}, 'One of atlases has no field "label"'),
+        ({"atlases": [{**ATLAS, "transform": ""}]}, "transform must be a path"),
+        ({"fusion": "staple"}, "fusion must be one of local_similarity, majority"),
+        ({"names": ["hippocampus"]}, "names must hold texts such as"),
+        ({"files": ["warped.nii.gz"]}, "files must be one of labels.nii.gz"),
+    ],
+)
+def test_propagation_that_is_none(change, words):
+    good = {"protocol": 1, "kind": "propagate", "id": "1", "subject": "s", "atlases": [ATLAS], "output": "o"}
+    assert isinstance(parse_request(json.dumps(good).encode())[1], Propagate)
+    with pytest.raises(ProtocolError, match=words):
+        parse_request(json.dumps({**good, **change}).encode())
 
 
 @given(st.binary(max_size=200))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmln_reference import WIDTH, blob_pair, enlarge_outputs, tiny_network
-from MMLNRegistrationLib.model.checkpoint import ModelCard
+from MMLNRegistrationLib.model.card import ModelCard
 from MMLNRegistrationLib.model.level import Level, LevelInput
 from MMLNRegistrationLib.model.losses import LevelLoss, LossConfig, Structures
 from MMLNRegistrationLib.model.mutual import MutualLearning

@@ -11,7 +11,8 @@ import torch
 
 from mmln_reference import tiny_network
 from MMLNRegistrationLib.errors import InputError, RegistrationError
-from MMLNRegistrationLib.model.checkpoint import Checkpoint, ModelCard
+from MMLNRegistrationLib.model.card import ModelCard
+from MMLNRegistrationLib.model.checkpoint import Checkpoint
 from MMLNRegistrationLib.model.network import MMLN
 from MMLNRegistrationLib.pipeline.prepare import PrepareConfig
 from MMLNRegistrationLib.pipeline.refine import RefineConfig

@@ -20,7 +20,8 @@ from MMLNRegistrationLib.backend.failures import breaks_the_device, failure_of
 from MMLNRegistrationLib.backend.messages import Evaluate, Info, Refine, Settings, Train
 from MMLNRegistrationLib.backend.runner import Runner
 from MMLNRegistrationLib.errors import InputError, RegistrationError
-from MMLNRegistrationLib.model.checkpoint import ModelCard, save_checkpoint
+from MMLNRegistrationLib.model.card import ModelCard
+from MMLNRegistrationLib.model.checkpoint import save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from MMLNRegistrationLib.pipeline.registration import Options
 from MMLNRegistrationLib.pipeline.registration import register as register_volumes

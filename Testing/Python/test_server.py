@@ -24,7 +24,7 @@ from backend_cases import LONG, alive, begun, posix, register
 from cli_cases import linear
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend.jobs import JobError
-from MMLNRegistrationLib.backend.messages import Evaluate, Info, Propagate, Refine
+from MMLNRegistrationLib.backend.messages import Atlas, Evaluate, Info, Propagate, Refine
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.refine import RefineConfig
 from MMLNRegistrationLib.pipeline.registration import Options
@@ -72,10 +72,19 @@ def test_refine_and_propagate(server, pair, tmp_path):
         assert client.run(refine).report["folded_voxels"] == 0
         start = linear(tmp_path / "start.tfm", np.eye(3))
         propagate = Propagate(
-            subject=pair.fixed, atlas=pair.moving, labels=pair.labels, output=tmp_path / "labels", initial=str(start),
-            refine=0, model="none",
+            subject=pair.fixed,
+            atlases=(
+                Atlas(image=pair.moving, labels=pair.labels),
+                Atlas(image=pair.fixed, labels=pair.fixed_labels, transform=start),
+            ),
+            output=tmp_path / "labels", initial=str(start), refine=0, model="none", names=("7=light",),
         )  # fmt: skip
-        assert client.run(propagate).files["labels.nii.gz"].exists()
+        outcome = client.run(propagate)
+        assert outcome.files["transform_1.h5"].exists()
+        assert [entry["name"] for entry in outcome.report["volumes"]] == ["", "", "light"]
+        # The second atlas is the subject itself: where it differs from the first it is the more alike.
+        labels, truth = (io.read_labels(path).array_kji for path in (outcome.files["labels.nii.gz"], pair.fixed_labels))
+        assert (labels == truth)[truth > 0].mean() > 0.97
 
 
 def test_callbacks_come_from_poll_alone(server, pair, tmp_path):

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 pytest.importorskip("fastapi")
 
 from MMLNRegistrationLib.backend.messages import (
+    Atlas,
     Cancel,
     ErrorEvent,
     Info,
@@ -265,11 +266,22 @@ def test_refine_and_propagate(uploads, tmp_path):
     assert isinstance(refine.request, Refine)
     assert refine.request.result == tmp_path / "job/input/result"
     assert tmp_path / "job/input/result/velocity.safetensors" in refine.files
-    message = {"kind": "propagate", "subject": KEYS["fixed"], "atlas": KEYS["moving"], "labels": "e" * 32}
-    with pytest.raises(Refusal, match="for labels is not here"):
+    atlas = {"image": KEYS["moving"], "labels": "e" * 32, "transform": KEYS["transform"]}
+    message = {"kind": "propagate", "subject": KEYS["fixed"], "atlases": [atlas]}
+    with pytest.raises(Refusal, match="for atlas 1 labels is not here"):
         order(message, uploads, tmp_path / "job")
     uploads._uploads["e" * 32] = Upload("e" * 32, tmp_path / "e", ".nrrd", 1, None, 0.0)
-    assert isinstance(order(message, uploads, tmp_path / "job").request, Propagate)
+    given = order(message, uploads, tmp_path / "job")
+    place = tmp_path / "job" / "input"
+    assert isinstance(given.request, Propagate)
+    assert given.request.atlases == (
+        Atlas(
+            image=place / "atlas_1_image.mha",
+            labels=place / "atlas_1_labels.nrrd",
+            transform=place / "atlas_1_transform.tfm",
+        ),
+    )
+    assert len(given.files) == 4
 
 
 @pytest.mark.parametrize(
@@ -296,6 +308,12 @@ def test_refine_and_propagate(uploads, tmp_path):
         ({**PAIR, "nonsense": 1}, "has no field"),
         ({**PAIR, "files": ["job.json"]}, "files must be one of"),
         ({**PAIR, "protocol": 2}, "protocol version 2"),
+        ({"kind": "propagate", "subject": KEYS["fixed"], "atlases": "all"}, "atlases must be a list"),
+        ({"kind": "propagate", "subject": KEYS["fixed"], "atlases": [3]}, "atlases must hold objects"),
+        (
+            {"kind": "propagate", "subject": KEYS["fixed"], "atlases": [{"image": "/etc/passwd"}]},
+            "atlas 1 image must be the key of an upload",
+        ),
     ],
 )
 def test_orders_that_are_none(message, words, uploads, tmp_path):
@@ -310,6 +328,12 @@ def test_schema_names_the_fields_of_the_messages():
     assert schemas["register"]["properties"]["refine"] == {"type": "integer", "minimum": 0, "maximum": 10_000}
     assert schemas["register"]["properties"]["files"]["items"]["enum"][0] == "transform.h5"
     assert schemas["info"]["properties"].keys() == {"kind", "protocol"}
+    propagate = schemas["propagate"]
+    assert propagate["required"] == ["kind", "subject", "atlases"]
+    assert propagate["properties"]["files"]["items"]["enum"][0] == "labels.nii.gz"
+    assert propagate["properties"]["atlases"]["items"]["required"] == ["image", "labels"]
+    assert "pattern" in propagate["properties"]["atlases"]["items"]["properties"]["transform"]
+    assert propagate["properties"]["fusion"]["enum"] == ["local_similarity", "majority"]
 
 
 def test_tokens(tmp_path):

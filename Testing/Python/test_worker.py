@@ -120,6 +120,9 @@ def test_examples_of_the_page(pair, tmp_path, temporary):
     (data / "cases.csv").write_text(
         "fixed,moving,fixed_labels,moving_labels\nfixed.nii.gz,moving.nii.gz,fixed_labels.nii.gz,labels.nii.gz\n"
     )
+    (data / "brains").mkdir()
+    for name, copy in (("fixed", "anna_t1"), ("moving", "ben_t1"), ("labels", "ben_labels")):
+        shutil.copy(getattr(pair, name), data / "brains" / f"{copy}.nii.gz")
     page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines = re.findall(r"^([<>]) (\{.*\})$", page, re.MULTILINE)
     kinds = [json.loads(line)["kind"] for _, line in lines]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from cli_cases import lps_from_ijk, write
-from MMLNRegistrationLib.model.checkpoint import ModelCard
+from MMLNRegistrationLib.model.card import ModelCard
 from MMLNRegistrationLib.model.losses import LossConfig
 from MMLNRegistrationLib.model.network import MMLNConfig
 from MMLNRegistrationLib.progress import Progress, silent

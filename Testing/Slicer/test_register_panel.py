@@ -34,7 +34,7 @@ def warm_worker():
 
 
 @pytest.fixture(autouse=True)
-def use_warm_worker(warm_worker, monkeypatch):
+def use_warm_worker(host, warm_worker, monkeypatch):
     warm_worker.lend(monkeypatch)
 
 

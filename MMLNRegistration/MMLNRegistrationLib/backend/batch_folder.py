@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import InputError
+from ..locks import FileLock
 from ..writing import PARTIAL_PREFIX, write_whole
 from .batch_table import RESULTS_TABLE, SETTINGS_FILE, BatchPair
-from .locks import FileLock
 from .messages import Settings
 
 _LOCK = ".batch.lock"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..tables import read_rows
-from .messages import LINEAR_STARTS, Register, Settings, with_absolute_paths
+from .messages import LINEAR_STARTS, Register, Settings
+from .request_files import with_absolute_paths
 
 COLUMNS = ("fixed", "moving")
 OPTIONAL_COLUMNS = ("fixed_mask", "moving_mask", "moving_labels", "fixed_labels", "name", "initial")

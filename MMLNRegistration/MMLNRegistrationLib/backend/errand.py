@@ -9,18 +9,18 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..progress import Cancelled
 from ..result_folder import output_folder, require_free_folder
 from ..writing import PARTIAL_PREFIX
 from .jobs import JobError
-from .messages import LINEAR_STARTS, ErrorEvent, Outcome, ProgressEvent, Refine, ResultEvent, Search, Settings, Work
+from .messages import ErrorEvent, Outcome, ProgressEvent, ResultEvent, Search, Work
 from .protocol import ProtocolError, encode_request, parse_event
+from .request_files import Place, files_of, place_text, put
 from .server_connection import ConnectionTrouble, OnShare, Refused, ServerConnection
 
 Tell = Callable[[str, float], None]
@@ -28,7 +28,6 @@ Tell = Callable[[str, float], None]
 
 _Answer = TypeVar("_Answer")
 
-_VELOCITY_NAME = "velocity.safetensors"
 _SECONDS_BETWEEN_TRIES = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 _TRIES_OF_UPLOADS = 3
@@ -96,7 +95,7 @@ class Errand:
         overwrite = bool(getattr(self._request, "overwrite", False))
         if output is not None:
             require_free_folder(output, overwrite)
-        files = _files_of(self._request)
+        files = files_of(self._request)
         for file in files.values():
             _require_file(file)
         self._tell("connect", 0.0)
@@ -118,12 +117,12 @@ class Errand:
             self._connection.ask("DELETE", f"/v1/jobs/{self._key}")
         return outcome
 
-    def _ask_for_it(self, files: dict[str, Path], suffixes: list[str]) -> None:
+    def _ask_for_it(self, files: dict[Place, Path], suffixes: list[str]) -> None:
         """Send the volumes and the request; again when the server was started anew in between."""
         for number in range(_TRIES_OF_UPLOADS):
             message = _message(self._request)
-            for field_name, file in files.items():
-                message[field_name] = self._send(field_name, file, suffixes)
+            for place, file in files.items():
+                put(message, place, self._send(place, file, suffixes))
             self._is_asked = True
             try:
                 self._patiently(partial(self._connection.ask, "PUT", f"/v1/jobs/{self._key}", message))
@@ -133,10 +132,10 @@ class Errand:
                 if error.status != 404 or number == _TRIES_OF_UPLOADS - 1:
                     raise
 
-    def _send(self, field_name: str, file: Path, suffixes: list[str]) -> str:
+    def _send(self, place: Place, file: Path, suffixes: list[str]) -> str:
         key, suffix = uuid.uuid4().hex, _suffix(file, suffixes)
         self._uploads.append(key)
-        share = self._share(f"upload: {field_name.replace('_', ' ')}")
+        share = self._share(f"upload: {place_text(place)}")
         try:
             self._patiently(partial(self._connection.send_file, f"/v1/uploads/{key}?suffix={suffix}", file, share))
         except Refused as error:
@@ -216,25 +215,6 @@ class Errand:
             raise error
         if self._unwanted.wait(min(seconds, _LONGEST_PAUSE_SECONDS)):
             raise Cancelled
-
-
-def _files_of(request: Work) -> dict[str, Path]:
-    """The files to send, by the fields that name them."""
-    hints = get_type_hints(type(request))
-    files = {
-        entry.name: getattr(request, entry.name)
-        for entry in fields(request)
-        if hints[entry.name] in (Path, Path | None) and entry.name != "output"
-    }
-    found = {name: path for name, path in files.items() if path is not None}
-    if isinstance(request, Refine):
-        found["result"] = request.result / _VELOCITY_NAME
-    if isinstance(request, Settings):
-        if request.initial not in LINEAR_STARTS:
-            found["initial"] = Path(request.initial)
-        if request.model is not None and Path(request.model).is_absolute():
-            found["model"] = Path(request.model)
-    return found
 
 
 def _message(request: Work) -> dict[str, Any]:

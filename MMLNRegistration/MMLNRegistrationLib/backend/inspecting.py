@@ -21,7 +21,7 @@ def inspect_files(request: Inspect, progress: Progress, partial_name: str | None
     """
     progress("read", 0.0)
     fixed = io.read_image(request.fixed)
-    displacement_mm = io.sampled_displacement(request.transform, fixed.geometry)
+    displacement_mm = io.read_displacement_on(request.transform, fixed.geometry)
     moving = io.read_image(request.moving) if request.moving else None
     fixed_labels = read_label_layers(request.fixed_labels)
     moving_labels = read_label_layers(request.moving_labels)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .messages import ErrorEvent, Info, Outcome, Train, Work
+from .messages import CheckData, ErrorEvent, Info, Outcome, Train, Work
 
 OnProgress = Callable[[str, float], None]
 """Called with (step name, fraction done of that step)."""
@@ -97,7 +97,7 @@ class Job:
 
 
 def _missing_parents(request: Work) -> list[Path]:
-    if isinstance(request, Train | Info):
+    if isinstance(request, Train | CheckData | Info):
         return []
     return [parent for parent in request.output.absolute().parents if not parent.exists()]
 

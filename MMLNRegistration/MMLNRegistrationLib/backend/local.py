@@ -28,6 +28,7 @@ from .client import Client
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult, job_error
 from .messages import (
     Cancel,
+    CheckData,
     EntryEvent,
     ErrorEvent,
     Event,
@@ -39,10 +40,10 @@ from .messages import (
     Shutdown,
     Train,
     Work,
-    with_absolute_paths,
 )
 from .private_folder import PrivateFolder, new_private_folder
 from .protocol import encode_request
+from .request_files import with_absolute_paths
 from .worker_process import Said, WorkerProcess
 
 _SECONDS_TO_CANCEL = 5.0
@@ -292,7 +293,7 @@ def _how(code: int) -> str:
 
 def _remove_partial(job: Job) -> None:
     """Remove what a worker has left of unfinished results that could not do so itself."""
-    if not isinstance(job.request, Train | Info):
+    if not isinstance(job.request, Train | CheckData | Info):
         for folder in partial_folders(job.request.output, f"{PARTIAL_PREFIX}{job.id}"):
             shutil.rmtree(folder, ignore_errors=True)
     for parent in job.new_parents:

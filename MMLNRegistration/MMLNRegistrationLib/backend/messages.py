@@ -6,19 +6,26 @@ Every request that can be carried out is checked when it is made: InputError say
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writing import RESULT_FILES
+from ..writing import PROPAGATION_RESULT_FILES, RESULT_FILES
+from .request_checks import LARGEST_THREADS as LARGEST_THREADS
+from .request_checks import require_choice, require_device, require_whole
+from .training_messages import CheckData as CheckData
+from .training_messages import Preview as Preview
+from .training_messages import Train as Train
 
 BRAINS = ("auto", "none")
 LINEAR_STARTS = ("affine", "rigid", "identity")
 ON_OUT_OF_MEMORY = ("fail", "cpu", "coarser")
+FUSIONS = ("local_similarity", "majority")
 CAUSES = ("input", "cancelled", "out_of_memory", "failed")
 
-LARGEST_ITERATIONS, LARGEST_THREADS = 10_000, 1024
+LARGEST_ITERATIONS = 10_000
+LARGEST_ATLASES = 100
 SMALLEST_SPACING_MM, LARGEST_SPACING_MM = 0.2, 16.0
 
 
@@ -39,11 +46,11 @@ class Search:
     on_out_of_memory: str = "fail"
 
     def __post_init__(self) -> None:
-        _require_choice("brain", self.brain, BRAINS)
-        _require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
-        _require_device(self.device)
-        _require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_choice("brain", self.brain, BRAINS)
+        require_choice("on_out_of_memory", self.on_out_of_memory, ON_OUT_OF_MEMORY)
+        require_device(self.device)
+        require_whole("refine", self.refine, 0, LARGEST_ITERATIONS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,19 +122,48 @@ class Refine(Search):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Atlas:
+    """An image and the label map that was drawn on it.
+
+    transform: a file of one that takes points of the subject to the atlas, found earlier, or of numpy's, see
+    writing.ARRAY_FILES, with its displacement on the subject's grid. Without it they are registered.
+    """
+
+    image: Path
+    labels: Path
+    transform: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Propagate(Settings):
-    """Register an atlas to a subject, and carry the atlas's label map over. files: as in Register."""
+    """Register atlases to a subject, carry their label maps over, and make one of them.
+
+    fusion: how, see pipeline.fusion. names: of labels for the table of volumes, each LABEL=NAME. files: which files of
+    the result to write, see writing.PROPAGATION_RESULT_FILES; PROPAGATION_FILES when none is named.
+    """
 
     subject: Path
-    atlas: Path
-    labels: Path
+    atlases: tuple[Atlas, ...]
     output: Path
+    fusion: str = FUSIONS[0]
+    names: tuple[str, ...] = ()
     overwrite: bool = False
     files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_files(self.files)
+        require_choice("fusion", self.fusion, FUSIONS)
+        _require_files(self.files, PROPAGATION_RESULT_FILES)
+        if not 1 <= len(self.atlases) <= LARGEST_ATLASES:
+            raise InputError(f"atlases must list 1 to {LARGEST_ATLASES} atlases, not {len(self.atlases)}.")
+        for name in self.names:
+            if not re.fullmatch(r"[0-9]{1,10}=.+", name, re.ASCII | re.DOTALL):
+                raise InputError(f"names must hold texts such as 17=Left hippocampus, not {name!r}.")
+
+    @property
+    def name_of_label(self) -> dict[int, str]:
+        """The names by their labels."""
+        return {int(label): name for label, _, name in (entry.partition("=") for entry in self.names)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,29 +197,7 @@ class Inspect:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network, see training.run.RunSettings; entries are those of the run's ledger. config: a JSON file."""
-
-    data: tuple[Path, ...]
-    output: Path
-    config: Path | None = None
-    validation_data: tuple[Path, ...] = ()
-    structures: Path | None = None
-    cache: Path | None = None
-    skip_bad: bool = False
-    resume: bool = False
-    device: str = "auto"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.data:
-            raise InputError("data names nothing to train on; give at least one folder or table.")
-        _require_device(self.device)
-        _require_whole("threads", self.threads, 1, LARGEST_THREADS)
+        require_whole("threads", self.threads, 1, LARGEST_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +216,7 @@ class Shutdown:
     """Stop what runs, take no more, and end."""
 
 
-Work = Register | Refine | Propagate | Evaluate | Inspect | Train | Info
+Work = Register | Refine | Propagate | Evaluate | Inspect | Train | CheckData | Preview | Info
 """Requests that are carried out one after the other; each is answered by one result or one error."""
 
 Request = Work | Cancel | Shutdown
@@ -214,6 +228,8 @@ REQUESTS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "inspect": Inspect,
     "train": Train,
+    "check_data": CheckData,
+    "preview": Preview,
     "info": Info,
     "cancel": Cancel,
     "shutdown": Shutdown,
@@ -270,7 +286,7 @@ class ErrorEvent:
     offers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_choice("cause", self.cause, CAUSES)
+        require_choice("cause", self.cause, CAUSES)
 
 
 Event = HelloEvent | ProgressEvent | EntryEvent | ResultEvent | ErrorEvent
@@ -292,43 +308,6 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def with_absolute_paths(request: Work) -> Work:
-    """The same request for a process that works in another folder."""
-    changes: dict[str, Any] = {}
-    for entry in fields(request):
-        value = getattr(request, entry.name)
-        if isinstance(value, Path):
-            changes[entry.name] = value.absolute()
-        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-            changes[entry.name] = tuple(path.absolute() for path in value)
-    if isinstance(request, Settings):
-        if request.initial not in LINEAR_STARTS:
-            changes["initial"] = str(Path(request.initial).absolute())
-        if request.model is not None and not _is_name(request.model):
-            changes["model"] = str(Path(request.model).absolute())
-    return replace(request, **changes)
-
-
-def _is_name(model: str) -> bool:
-    """Whether this is the name of a bundled model rather than a file."""
-    return Path(model).name == model and Path(model).suffix != ".safetensors"
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-
-
-def _require_files(names: tuple[str, ...]) -> None:
+def _require_files(names: tuple[str, ...], known: tuple[str, ...] = RESULT_FILES) -> None:
     for name in names:
-        _require_choice("files", name, RESULT_FILES)
-
-
-def _require_device(value: str) -> None:
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
-        raise InputError(f"Unknown device {value!r}; choose auto, cpu, cuda or cuda:N.")
-
-
-def _require_whole(name: str, value: int | None, lowest: int, highest: int) -> None:
-    if value is not None and not lowest <= value <= highest:
-        raise InputError(f"{name} must be a whole number from {lowest} to {highest}, not {value}.")
+        require_choice("files", name, known)

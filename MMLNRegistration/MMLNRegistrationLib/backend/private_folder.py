@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .locks import FileLock
+from ..locks import FileLock
 
 PREFIX = "mmln-private-"
 ROLES = ("client", "worker")

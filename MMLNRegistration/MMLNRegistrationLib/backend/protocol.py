@@ -18,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, BinaryIO, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
-from .messages import EVENTS, REQUESTS, Event, Request
+from .messages import EVENTS, REQUESTS, Atlas, Event, Request
 
 PROTOCOL_VERSION = 1
 
@@ -115,6 +115,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Atlas):
+        return _plain_fields(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -155,19 +157,24 @@ def _opened(line: bytes, kinds: dict[str, type[Any]]) -> tuple[str, str | None, 
 
 
 def _made(kind: type[Any], word: str, id: str | None, values: dict[str, Any]) -> Any:
-    types = _TYPES[kind]
-    if unknown := sorted(set(values) - set(types)):
-        raise ProtocolError(f"A {word} message has no field {_shown(unknown[0])}; known are {_listed(types)}.", id)
-    missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.name not in values]
-    if missing:
-        raise ProtocolError(f"A {word} message needs the field {missing[0]!r}.", id)
     try:
-        return kind(**{name: _converted(value, types[name], name) for name, value in values.items()})
+        return _filled(kind, f"A {word} message", values)
     except InputError as error:
         raise ProtocolError(str(error), id) from error
 
 
-_TYPES = {kind: get_type_hints(kind) for kind in (*REQUESTS.values(), *EVENTS.values())}
+def _filled(kind: type[Any], what: str, values: dict[str, Any]) -> Any:
+    """One of a kind with these values for its fields; raises InputError."""
+    types = _TYPES[kind]
+    if unknown := sorted(set(values) - set(types)):
+        raise InputError(f"{what} has no field {_shown(unknown[0])}; known are {_listed(types)}.")
+    missing = [entry.name for entry in fields(kind) if entry.default is MISSING and entry.name not in values]
+    if missing:
+        raise InputError(f"{what} needs the field {missing[0]!r}.")
+    return kind(**{name: _converted(value, types[name], name) for name, value in values.items()})
+
+
+_TYPES = {kind: get_type_hints(kind) for kind in (*REQUESTS.values(), *EVENTS.values(), Atlas)}
 """Of each kind of message the types of its fields, by name."""
 
 
@@ -185,6 +192,10 @@ def _converted(value: Any, kind: Any, name: str) -> Any:
             raise InputError(f"{name} must be an object, not {_shown(value)}.")
         inner = get_args(kind)[1]
         return value if inner is Any else {key: _converted(item, inner, name) for key, item in value.items()}
+    if kind is Atlas:
+        if not isinstance(value, dict):
+            raise InputError(f"{name} must hold objects with image and labels, not {_shown(value)}.")
+        return _filled(Atlas, f"One of {name}", value)
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if kind is Path or kind is str:

@@ -22,9 +22,10 @@ from ..errors import InputError
 from .client import Client
 from .errand import Errand
 from .jobs import Job, JobError, OnEntry, OnError, OnProgress, OnResult
-from .messages import Info, Outcome, Propagate, Refine, Register, Work, with_absolute_paths
+from .messages import Info, Outcome, Propagate, Refine, Register, Work
 from .private_folder import PrivateFolder, new_private_folder
 from .protocol import encode_request
+from .request_files import with_absolute_paths
 from .server_connection import ServerConnection
 
 _AT_ONCE = 8

@@ -30,20 +30,19 @@ from ..quality import evaluate as evaluation
 from ..quality.report import report_json
 from ..result_folder import output_folder
 from ..spatial.geometry import Matrix
-from ..training.config import TrainConfig, read_config
-from ..training.run import RunSettings
-from ..training.run import train as train_network
-from ..training.run_folder import RunFolder
 from ..velocity_file import read_velocity
 from ..writing import REGISTRATION_FILES, RESULT_FILES
+from . import training_requests
 from .information import information
 from .inspecting import inspect_files
 from .messages import (
     LINEAR_STARTS,
+    CheckData,
     Evaluate,
     Info,
     Inspect,
     Outcome,
+    Preview,
     Propagate,
     Refine,
     Register,
@@ -53,6 +52,7 @@ from .messages import (
     Work,
 )
 from .models import WarmModels
+from .propagation import propagate
 from .turns import taking_turns
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -87,7 +87,7 @@ class Runner:
         on afterwards asks failures.failure_of what it means, and calls free_memory.
         """
         torch.set_grad_enabled(True)  # a request that was stopped inside torch may have left it switched off
-        self.set_threads(None if isinstance(request, Info) else request.threads)
+        self.set_threads(None if isinstance(request, CheckData | Info) else request.threads)
         if isinstance(request, Register):
             return self._register(request, progress, partial_name)
         if isinstance(request, Refine):
@@ -99,7 +99,11 @@ class Runner:
         if isinstance(request, Inspect):
             return inspect_files(request, progress, partial_name)
         if isinstance(request, Train):
-            return self._train(request, progress, report)
+            return training_requests.train(request, progress, report)
+        if isinstance(request, CheckData):
+            return training_requests.check(request, progress)
+        if isinstance(request, Preview):
+            return training_requests.preview(request, progress, partial_name)
         return Outcome(report=information())
 
     def options(self, settings: Settings) -> Options:
@@ -162,12 +166,12 @@ class Runner:
     def _propagate(self, request: Propagate, progress: Progress, partial_name: str | None) -> Outcome:
         progress("read", 0.0)
         options = self.options(request)
-        subject, atlas = io.read_image(request.subject), io.read_image(request.atlas)
-        labels = io.read_labels(request.labels)
-        require_labels_of(atlas, labels)
+
+        def register(fixed: Volume, moving: Volume, progress: Progress) -> Registration:
+            return self.registered(fixed, moving, options, request, progress)
+
         with output_folder(request.output, request.overwrite, partial_name) as folder:
-            registration = self.registered(subject, atlas, options, request, progress)
-            return _written(registration, carry_labels(registration, labels), folder, request, progress)
+            return propagate(request, register, options, folder, progress)
 
     def _evaluate(self, request: Evaluate, progress: Progress, report: Report, partial_name: str | None) -> Outcome:
         cases = evaluation.read_cases(request.cases)
@@ -188,28 +192,6 @@ class Runner:
             scores = evaluation.evaluate(cases, register_case, structures, folder, lambda score: report(asdict(score)))
         files = {name: request.output / name for name in ("scores.csv", "summary.json")}
         return Outcome(files, {"cases": len(scores), "means": evaluation.means(scores)})
-
-    def _train(self, request: Train, progress: Progress, report: Report) -> Outcome:
-        progress("read", 0.0)
-        folder = RunFolder(request.output)
-        structures = evaluation.read_structures(request.structures) if request.structures else None
-        settings = RunSettings(
-            data=request.data,
-            output=request.output,
-            config=_train_config(request, folder),
-            validation_data=request.validation_data,
-            structure_of_label=structures.coarse if structures else None,
-            cache=request.cache,
-            workers=request.threads or torch.get_num_threads(),
-            skip_bad=request.skip_bad,
-            device=request.device,
-            resume=request.resume,
-        )
-        state = train_network(settings, progress, report)
-        return Outcome(
-            {path.name: path for path in (folder.best, folder.ledger, folder.curves) if path.exists()},
-            {"step": state.step, "best_score": state.best_score, "best_step": state.best_step},
-        )
 
     def registered(
         self, fixed: Volume, moving: Volume, options: Options, settings: Search, progress: Progress
@@ -274,7 +256,7 @@ def _written(
     registration: Registration,
     labels: Volume | None,
     folder: Path,
-    request: Register | Refine | Propagate,
+    request: Register | Refine,
     progress: Progress,
 ) -> Outcome:
     write_registration(registration, folder, labels, progress, request.files or REGISTRATION_FILES)
@@ -308,10 +290,3 @@ def _initial(wish: str) -> str | Matrix:
             f"The initial transform {wish} is no file, and none of {', '.join(LINEAR_STARTS)}; give one of these."
         )
     return io.read_linear(wish)
-
-
-def _train_config(request: Train, folder: RunFolder) -> TrainConfig:
-    """What was asked for; a run that is resumed without saying so keeps its own."""
-    if request.resume and request.config is None and folder.exists():
-        return folder.read_config()
-    return read_config(request.config)

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from ..errors import RegistrationError
+from ..locks import FileLock
 from ..progress import Progress
-from .locks import FileLock
 
 WAITING = "waiting for the device"
 _SECONDS_BETWEEN_TRIES = 0.05

@@ -32,6 +32,7 @@ from .cancelling import Cancelling, Task
 from .failures import CANCELLED, Failure, breaks_the_device, failure_of
 from .messages import (
     Cancel,
+    CheckData,
     EntryEvent,
     ErrorEvent,
     Event,
@@ -252,7 +253,7 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def partial_folders_of(task: Task) -> tuple[Path, ...]:
     """Where a task that was broken off may have left unfinished results."""
-    output = None if isinstance(task.request, Train | Info) else task.request.output
+    output = None if isinstance(task.request, Train | CheckData | Info) else task.request.output
     return partial_folders(output, f"{PARTIAL_PREFIX}{task.id}") if output else ()
 
 

@@ -7,6 +7,7 @@ mark in the settings then makes the module go on where it was.
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import qt
 import slicer
@@ -22,6 +23,8 @@ RESUME_SETTING = "MMLNRegistration/ResumeInstallation"
 
 def is_there(module: str) -> bool:
     """Whether a Python package is installed. It is not imported."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
     importlib.invalidate_caches()
     return importlib.util.find_spec(module) is not None
 

@@ -34,11 +34,14 @@ def register_sample_data(icons: Path) -> None:
     )
 
 
-def generate(source: Any = None) -> SampleMaker | None:
-    """Make the pair and load it, without waiting for it. None when the user does not want what it needs."""
+def generate(source: Any = None, coarsening: int = 1) -> SampleMaker | None:
+    """Make the pair and load it, without waiting for it. None when the user does not want what it needs.
+
+    source: what Sample Data passes. coarsening: the voxels' size in mm, about.
+    """
     if not (installation.ensure_torch() and installation.ensure_template()):
         return None
-    maker = SampleMaker()
+    maker = SampleMaker(coarsening)
     maker.start()
     return maker
 
@@ -46,7 +49,9 @@ def generate(source: Any = None) -> SampleMaker | None:
 class SampleMaker:
     """The pair being made in a process of its own, some seconds long; a status message says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, coarsening: int) -> None:
+        """coarsening: see generate."""
+        self._coarsening = coarsening
         self._folder = tempfile.TemporaryDirectory(prefix="mmln-sample-")
         self._process: subprocess.Popen[bytes] | None = None
         self._timer = qt.QTimer()
@@ -59,7 +64,7 @@ class SampleMaker:
         """Begin. Returns at once."""
         slicer.util.showStatusMessage(_("Making two brains to register ..."))
         self._process = subprocess.Popen(
-            [slicer_python(), "-m", _MODULE, self._folder.name],
+            [slicer_python(), "-m", _MODULE, self._folder.name, str(self._coarsening)],
             env=worker_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,28 +20,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..writing import write_whole
+from .card import FORMAT_VERSION, HEADER_KEY, ModelCard, checked_header, dataclass_of
 from .network import MMLN, MMLNConfig
-
-FORMAT_VERSION = 1
-HEADER_KEY = "mmln"
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a reader must know of a trained network before trusting it.
-
-    name: what `--model` takes. description: one sentence on what it is for. training_data: which images, and the
-    terms under which they were used. normalisation: the intensities it expects. grid_spacing_mm: of the isotropic
-    grid it was trained on. commit: of the code that trained it. date: when, as YYYY-MM-DD.
-    """
-
-    name: str
-    description: str
-    training_data: str
-    normalisation: str
-    commit: str
-    date: str
-    grid_spacing_mm: float = 1.0
 
 
 class Checkpoint(NamedTuple):
@@ -79,9 +59,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises InputError for a file that is missing, no safetensors file, not ours, of another format version, or
     damaged: names, shapes and digest must all fit.
     """
-    tensors, header = _read(path, with_tensors=True)
-    card = _from_json(ModelCard, header, "card", path)
-    network = MMLN(_from_json(MMLNConfig, header, "config", path)).eval()
+    tensors, header = _read(path)
+    card = dataclass_of(ModelCard, header, "card", path)
+    network = MMLN(dataclass_of(MMLNConfig, header, "config", path)).eval()
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
@@ -96,12 +76,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(network, card)
 
 
-def read_card(path: Path) -> ModelCard:
-    """The model card alone, without reading the weights. Raises InputError as load_checkpoint does."""
-    _, header = _read(path, with_tensors=False)
-    return _from_json(ModelCard, header, "card", path)
-
-
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of CPU tensors, in the order of their names."""
     sha = hashlib.sha256()
@@ -112,32 +86,13 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"There is no model file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read as a safetensors file: {error}.") from error
-    try:
-        header = json.loads(metadata[HEADER_KEY])
-        version = header["format_version"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is a safetensors file, but holds no model of this program.") from error
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"The model {path} has format version {version}; this program reads version {FORMAT_VERSION}. "
-            "Update the program or get the model made for it."
-        )
-    return tensors, header
-
-
-def _from_json(kind: type[Any], header: Mapping[str, Any], key: str, path: Path) -> Any:
-    """The dataclass that the header stores under a key; neither missing nor unknown fields are let pass."""
-    values = header.get(key)
-    names = {field.name for field in fields(kind)}
-    if not isinstance(values, dict) or set(values) != names:
-        raise InputError(f"The header of the model {path} lacks fields of its {key}, or has unknown ones.")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return tensors, checked_header(metadata, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError
-from .checkpoint import ModelCard, read_card
+from .card import ModelCard, read_card
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "models"
 """Each bundled model is the file <name>.safetensors in this folder."""

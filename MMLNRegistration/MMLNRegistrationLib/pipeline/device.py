@@ -37,6 +37,11 @@ def device_label(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
+def total_memory_bytes(device: torch.device) -> int | None:
+    """All memory of a GPU; None for a processor, whose memory is everybody's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Start measuring the peak anew, where the system allows it: on a GPU and on Linux."""
     if device.type == "cuda":

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..model.checkpoint import Checkpoint, ModelCard
+from ..model.card import ModelCard
+from ..model.checkpoint import Checkpoint
 from ..model.local_correlation import LocalCorrelation
 from ..model.network import pyramid
 from ..spatial.velocity import integrate

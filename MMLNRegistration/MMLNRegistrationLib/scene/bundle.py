@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import slicer
@@ -53,6 +54,26 @@ def write_scene(registration: Registration, path: Path, labels: Volume | None = 
     """
     scene = slicer.vtkMRMLScene()
     fill_scene(scene, registration, labels)
+    _write(scene, path)
+
+
+def write_labels_scene(
+    subject: Volume, labels: Volume, agreement: Volume, names: Mapping[int, str], path: Path
+) -> None:
+    """Write a scene bundle of a subject with its labels as a segmentation and the map of the atlases' agreement.
+
+    Raises InputError when the file cannot be written.
+    """
+    scene = slicer.vtkMRMLScene()
+    subject_node = volume_node(scene, subject, subject.name)
+    volume_node(scene, agreement, "agreement")
+    if labels.array_kji.any():
+        segmentation_from_labels(scene, labels, labels.name, names, reference_node=subject_node)
+    set_up_slice_views(scene, SliceLayers(subject_node))
+    _write(scene, path)
+
+
+def _write(scene: slicer.vtkMRMLScene, path: Path) -> None:
     messages = slicer.vtkMRMLMessageCollection()
     try:
         # Slicer also puts its temporary files beside the bundle, so all of it goes when this folder goes.

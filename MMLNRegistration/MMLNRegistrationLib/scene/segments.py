@@ -137,6 +137,7 @@ def _propagated_layer(
     atlas_image.GetImageToWorldMatrix(atlas_from_index)
     world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
     labels_kji = array_from_image(atlas_image)
+
     atlas_labels = Volume(labels_kji, Geometry(labels_kji.shape, world_from_ijk), "atlas segments")
     return _labelmap_image(warp_labels(atlas_labels, displacement_mm, geometry).array_kji, geometry)
 

@@ -127,7 +127,7 @@ def show_deformed_grid(
 
 
 def transformed_points(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (N, 3) put through a transform of VTK."""
+    """Points (N, 3) by a transform of VTK, as (N, 3) float64."""
     source = vtk.vtkPoints()
     source.SetData(numpy_support.numpy_to_vtk(points, deep=True))
     target = vtk.vtkPoints()

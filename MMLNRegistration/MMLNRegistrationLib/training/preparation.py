@@ -66,15 +66,7 @@ class PreparedData:
 
     def load(self, scan: Scan) -> PreparedScan:
         """One scan. Raises InputError, with the file's name, when it has vanished or is damaged."""
-        path = prepared_file(self.folder, scan)
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = set(file.keys())
-                image = file.get_tensor("image")[None, None].float() if "image" in names else None
-                labels = file.get_tensor("labels")[None, None] if "labels" in names else None
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"The prepared scan {path} cannot be read; start the training again.") from error
-        return PreparedScan(image, labels)
+        return load_prepared(self.folder, scan.name)
 
     def key(self, scan: Scan) -> str | None:
         """Changes when the prepared scan does; None when it has vanished."""
@@ -83,7 +75,20 @@ class PreparedData:
 
 def prepared_file(folder: Path, scan: Scan) -> Path:
     """Where a scan is kept in the folder of the prepared ones."""
-    return folder / f"{scan.name}.safetensors"
+    return _file_of(folder, scan.name)
+
+
+def load_prepared(folder: Path, name: str) -> PreparedScan:
+    """The prepared scan of this name. Raises InputError when it has vanished or is damaged."""
+    path = _file_of(folder, name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            image = file.get_tensor("image")[None, None].float() if "image" in names else None
+            labels = file.get_tensor("labels")[None, None] if "labels" in names else None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"The prepared scan {path} cannot be read; start the training again.") from error
+    return PreparedScan(image, labels)
 
 
 def prepare_scans(
@@ -191,6 +196,10 @@ def _key(scan: Scan, reference: Reference) -> str:
             status = path.stat()
             sha.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
     return sha.hexdigest()
+
+
+def _file_of(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
 
 
 def stored_key(path: Path) -> str | None:

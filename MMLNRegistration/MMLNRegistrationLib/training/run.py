@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from .. import __version__
 from ..errors import InputError
-from ..model.checkpoint import ModelCard
-from ..pipeline.device import choose_device, device_label
+from ..model.card import ModelCard
+from ..pipeline.device import choose_device, device_label, total_memory_bytes
 from ..progress import Progress
 from .config import TrainConfig
+from .data_check import require_apart
 from .datasets import Dataset, Scan, check_scans, find_scans
 from .distributed import Ranks, device_of_rank, joined_ranks
 from .pairs import PairSource, require_pairs
@@ -55,38 +58,58 @@ def train(settings: RunSettings, progress: Progress, report: Report) -> State:
     what progress raises.
     """
     device = device_of_rank(choose_device(settings.device))
+    folder = RunFolder(settings.output)
     with joined_ranks(device) as ranks:
-        folder = RunFolder(settings.output)
-        _require_folder(folder, settings)
-        training, validation = _scans(settings, folder)
-        require_pairs(training, settings.config)
-        require_validation_pairs(validation)
-        ranks.wait()  # until all have seen that the folder is free
-        if ranks.rank == 0 and not folder.exists():
-            split = Split(_subjects(training), _subjects(validation))
-            folder.begin(settings.config, split, device_label(device))
-        prepared = _prepared(settings, folder, training, validation, ranks, progress)
-        good = set(prepared.scans)
-        config = settings.config
-        trained_on = tuple(scan for scan in training if scan in good)
-        trainer = Trainer(
-            config,
-            PairSource(prepared, trained_on, config, _taught(settings, prepared, trained_on, ranks, progress)),
-            ValidationSet(
-                prepared,
-                tuple(scan for scan in validation if scan in good),
-                config.validation_pairs,
-                config.seed,
-                settings.structure_of_label,
-            ),
-            folder,
-            _card(settings, trained_on),
-            device,
-            ranks,
-            progress,
-            report,
-        )
-        return trainer.run(settings.resume)
+        if ranks.rank > 0:
+            return _train(settings, folder, device, ranks, progress, report)
+        with folder.held():
+            return _train(
+                settings,
+                folder,
+                device,
+                ranks,
+                folder.followed(progress, device_label(device), total_memory_bytes(device)),
+                report,
+            )
+
+
+def _train(
+    settings: RunSettings, folder: RunFolder, device: torch.device, ranks: Ranks, progress: Progress, report: Report
+) -> State:
+    _require_folder(folder, settings)
+    training, validation = _scans(settings, folder)
+    require_pairs(training, settings.config)
+    require_validation_pairs(validation)
+    ranks.wait()  # until all have seen that the folder is free
+    if ranks.rank == 0 and not folder.exists():
+        split = Split(_subjects(training), _subjects(validation))
+        folder.begin(settings.config, split, device_label(device))
+    prepared = _prepared(settings, folder, training, validation, ranks, progress)
+    good = set(prepared.scans)
+    config = settings.config
+    trained_on = tuple(scan for scan in training if scan in good)
+    taught = _taught(settings, prepared, trained_on, ranks, progress)
+    validation_set = ValidationSet(
+        prepared,
+        tuple(scan for scan in validation if scan in good),
+        config.validation_pairs,
+        config.seed,
+        settings.structure_of_label,
+    )
+    if ranks.rank == 0:
+        folder.write_pairs(prepared.folder, validation_set.names)
+    trainer = Trainer(
+        config,
+        PairSource(prepared, trained_on, config, taught),
+        validation_set,
+        folder,
+        _card(settings, trained_on),
+        device,
+        ranks,
+        progress,
+        report,
+    )
+    return trainer.run(settings.resume)
 
 
 def _require_folder(folder: RunFolder, settings: RunSettings) -> None:
@@ -107,12 +130,7 @@ def _scans(settings: RunSettings, folder: RunFolder) -> tuple[tuple[Scan, ...], 
     dataset = _checked(find_scans(settings.data), settings.skip_bad)
     if settings.validation_data:
         held_out = _checked(find_scans(settings.validation_data), settings.skip_bad)
-        shared = {scan.subject for scan in dataset.scans} & {scan.subject for scan in held_out.scans}
-        if shared:
-            raise InputError(f"Subject {min(shared)} is in both the training and the validation data; remove one.")
-        names = {scan.name for scan in dataset.scans} & {scan.name for scan in held_out.scans}
-        if names:
-            raise InputError(f"Training and validation data both have a scan {min(names)}; rename one of the files.")
+        require_apart(dataset, held_out)
         return dataset.scans, held_out.scans
     if settings.resume:
         split = folder.read_split()

@@ -1,9 +1,12 @@
 """The folder of one training run: settings, ledger, checkpoints. Each file in it is whole, whenever the run ends.
 
 config.json, split.json, environment.json    what was asked for, on which subjects, on which machine
+validation.json                              where the prepared scans lie, and the pairs that validate
 ledger.jsonl, curves.svg                     what happened
 checkpoints/step-00000200/                   weights, optimiser and state, to go on from
 best.safetensors                             the network with the best validation score, for `--model`
+
+What is there only while a process trains is told in run_files.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +28,10 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
+from ..model.network import MMLN
 from ..writing import PARTIAL_PREFIX, partial_name, write_whole
 from .config import TrainConfig, as_json, from_json
+from .run_files import RunFiles
 from .split import Split
 
 KEPT_CHECKPOINTS = 2
@@ -53,19 +58,8 @@ class Resumed(NamedTuple):
     optimiser: dict[str, Tensor]
 
 
-class RunFolder:
+class RunFolder(RunFiles):
     """Paths of a run and the only code that writes them, the ledger aside."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.ledger = path / "ledger.jsonl"
-        self.curves = path / "curves.svg"
-        self.best = path / "best.safetensors"
-        self.checkpoints = path / "checkpoints"
-
-    def exists(self) -> bool:
-        """Whether a run was begun here."""
-        return (self.path / "config.json").is_file()
 
     def begin(self, config: TrainConfig, split: Split, device: str) -> None:
         """Write what the run is. Raises InputError when it cannot be written."""
@@ -75,11 +69,16 @@ class RunFolder:
             raise InputError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
         self.write_text("split.json", json.dumps(asdict(split), indent=2) + "\n")
         self.write_text("environment.json", json.dumps(_environment(device), indent=2) + "\n")
-        self.write_text("config.json", json.dumps(as_json(config), indent=2) + "\n")
+        self.write_text(self.config.name, json.dumps(as_json(config), indent=2) + "\n")
 
     def read_config(self) -> TrainConfig:
         """The configuration that the run began with."""
         return from_json(self._read_json("config.json"), "config.json")
+
+    def write_pairs(self, prepared: Path, pairs: Sequence[tuple[str, str]]) -> None:
+        """Note where the prepared scans lie, and the names of the fixed and moving ones that validate."""
+        values = {"prepared": str(prepared.absolute()), "pairs": pairs}
+        self.write_text(self.validation.name, json.dumps(values, indent=2) + "\n")
 
     def read_split(self) -> Split:
         """The subjects that the run began with."""
@@ -129,6 +128,24 @@ class RunFolder:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+    def load_network(self) -> tuple[State, MMLN]:
+        """The network of the newest checkpoint, on the CPU, and where the run stood. Raises InputError without one."""
+        complete = self._complete()
+        if not complete:
+            raise InputError(f"The run in {self.path} has no checkpoint yet; wait for the first one.")
+        try:
+            state = State(**json.loads((complete[-1] / "state.json").read_text(encoding="utf-8")))
+            weights = load_file(complete[-1] / "weights.safetensors")
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise InputError(f"The checkpoint {complete[-1]} is damaged, or was just replaced; try again.") from error
+        network = MMLN(self.read_config().network)
+        prefix = "network."
+        network.load_state_dict(
+            {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)},
+            strict=True,
+        )
+        return state, network.eval()
 
     def load_checkpoint(self) -> Resumed | None:
         """The newest checkpoint; None before the first. Raises InputError when it is damaged."""

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from ..errors import RegistrationError
-from ..model.checkpoint import ModelCard, save_checkpoint
+from ..model.card import ModelCard
+from ..model.checkpoint import save_checkpoint
 from ..model.losses import LevelLoss, Structures
 from ..model.mutual import MutualLearning
 from ..model.network import MMLN

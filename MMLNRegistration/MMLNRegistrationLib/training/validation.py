@@ -125,12 +125,12 @@ def _measure(network: MMLN, level: int, pair: _Pair, device: torch.device) -> tu
     folded_percent = 100 * float(folded(displacement[0]).float().mean())
     if pair.fixed.labels is None or pair.moving.labels is None:
         return float("nan"), pair.dice_initial, similarity, folded_percent
-    carried = _carried(pair.moving.labels.to(device), displacement)
-    dice = mean_dice(pair.fixed.labels.numpy(), carried.cpu().numpy(), pair.labels)
+    moved = carried(pair.moving.labels.to(device), displacement)
+    dice = mean_dice(pair.fixed.labels.numpy(), moved.cpu().numpy(), pair.labels)
     return dice, pair.dice_initial, similarity, folded_percent
 
 
-def _carried(labels: Tensor, displacement: Tensor) -> Tensor:
+def carried(labels: Tensor, displacement: Tensor) -> Tensor:
     """A label map of the common grid through a displacement of a coarser one."""
     shape = tuple(labels.shape[2:])
     coordinates = identity_grid(shape, labels.device) + resize_displacement(displacement, shape)

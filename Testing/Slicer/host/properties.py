@@ -13,7 +13,11 @@ OWN_STATE = "_host"
 
 
 VIRTUAL = {"sizeHint", "minimumSizeHint"}
+VIRTUAL_OF = {("QProgressBar", "text")}
 """Getters that Qt calls itself: these stay methods, for PySide6 looks them up on the object."""
+
+VIRTUAL_OF = {("QProgressBar", "text")}
+"""The same of one class alone."""
 
 
 class QtProperty:
@@ -53,7 +57,7 @@ def properties_become_attributes(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
-        if name in VIRTUAL:
+        if name in VIRTUAL or (cls.__name__, name) in VIRTUAL_OF:
             continue
         # A static function of the same name, such as QTimer.singleShot, stays one on the class.
         static = cls.__dict__.get(name) if (cls.__name__, name) == ("QTimer", "singleShot") else None

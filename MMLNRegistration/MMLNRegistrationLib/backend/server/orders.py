@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ...errors import InputError
-from ..messages import LINEAR_STARTS, Info, Propagate, Refine, Register, Search, Settings, Work
+from ..messages import LINEAR_STARTS, Atlas, Info, Propagate, Refine, Register, Search, Settings, Work
 from ..protocol import PROTOCOL_VERSION, parse_request
+from ..request_files import VELOCITY_NAME, place_text
 from .refusals import Refusal
 from .uploads import Upload, Uploads
 from .volume_headers import NETWORK_SUFFIX, TRANSFORM_SUFFIXES, VOLUME_SUFFIXES
@@ -29,7 +30,6 @@ _OWN_FIELDS = ("output", "overwrite", "id")
 """Fields that the server sets."""
 
 _MODEL_NAME = r"[A-Za-z0-9_-]{1,64}"
-VELOCITY_NAME = "velocity.safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def read_order(body: bytes, id: str, folder: Path, uploads: Uploads, threads: in
                 message[name] = str(Path(inner).parent)
             else:
                 message[name] = place(name, message[name], VOLUME_SUFFIXES, name)
+    if issubclass(kind_type, Propagate):
+        _place_atlases(message, place)
     if issubclass(kind_type, Settings):
         _place_initial_and_model(message, place)
     _, request = parse_request(json.dumps({**message, "id": id}).encode())
@@ -90,6 +92,17 @@ def read_order(body: bytes, id: str, folder: Path, uploads: Uploads, threads: in
 def _path_fields(kind: type[Any]) -> list[str]:
     hints = get_type_hints(kind)
     return [name for name, hint in hints.items() if hint in (Path, Path | None) and name not in _OWN_FIELDS]
+
+
+def _place_atlases(message: dict[str, Any], place: Any) -> None:
+    """Put in place what looks like atlases; for the rest parse_request has a sentence."""
+    atlases = message.get("atlases")
+    for index, atlas in enumerate(atlases if isinstance(atlases, list) else []):
+        for name in _path_fields(Atlas) if isinstance(atlas, dict) else ():
+            if atlas.get(name) is not None:
+                suffixes = (*TRANSFORM_SUFFIXES, *VOLUME_SUFFIXES) if name == "transform" else VOLUME_SUFFIXES
+                words = place_text(("atlases", index, name))
+                atlas[name] = place(words, atlas[name], suffixes, words.replace(" ", "_"))
 
 
 def _place_initial_and_model(message: dict[str, Any], place: Any) -> None:

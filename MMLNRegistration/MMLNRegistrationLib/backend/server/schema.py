@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from ...writing import RESULT_FILES
+from ...writing import PROPAGATION_RESULT_FILES, RESULT_FILES
 from ..messages import (
     BRAINS,
+    FUSIONS,
+    LARGEST_ATLASES,
     LARGEST_ITERATIONS,
     LARGEST_SPACING_MM,
     LARGEST_THREADS,
     ON_OUT_OF_MEMORY,
     SMALLEST_SPACING_MM,
+    Atlas,
+    Propagate,
 )
 from ..protocol import PROTOCOL_VERSION
 from .orders import KEY, KINDS
@@ -24,6 +28,9 @@ _PLAIN = {int: {"type": "integer"}, float: {"type": "number"}, bool: {"type": "b
 _KNOWN: dict[str, dict[str, Any]] = {
     "brain": {"enum": list(BRAINS)},
     "on_out_of_memory": {"enum": list(ON_OUT_OF_MEMORY)},
+    "fusion": {"enum": list(FUSIONS)},
+    "atlases": {"minItems": 1, "maxItems": LARGEST_ATLASES},
+    "names": {"items": {"type": "string", "pattern": "^[0-9]{1,10}=(.|\\n)+$"}},
     "refine": {"minimum": 0, "maximum": LARGEST_ITERATIONS},
     "threads": {"minimum": 1, "maximum": LARGEST_THREADS},
     "spacing_mm": {"minimum": SMALLEST_SPACING_MM, "maximum": LARGEST_SPACING_MM},
@@ -39,25 +46,32 @@ def job_schema() -> dict[str, Any]:
 
 
 def _kind_schema(word: str, kind: type[Any]) -> dict[str, Any]:
+    names = PROPAGATION_RESULT_FILES if kind is Propagate else RESULT_FILES
+    schema = _object_schema(kind)
+    if "files" in schema["properties"]:
+        schema["properties"]["files"]["items"] = {"enum": list(names)}
+    schema["properties"] = {"kind": {"const": word}, "protocol": {"const": PROTOCOL_VERSION}, **schema["properties"]}
+    return {"title": word, **schema, "required": ["kind", *schema["required"]]}
+
+
+def _object_schema(kind: type[Any]) -> dict[str, Any]:
+    """Of an object with the fields of a data class, less those that the server sets."""
     hints = get_type_hints(kind)
-    properties: dict[str, Any] = {"kind": {"const": word}, "protocol": {"const": PROTOCOL_VERSION}}
-    required = ["kind"]
-    for entry in fields(kind):
-        if entry.name not in ("output", "overwrite"):
-            properties[entry.name] = {**_type_schema(hints[entry.name]), **_KNOWN.get(entry.name, {})}
-            if entry.default is MISSING:
-                required.append(entry.name)
+    shown = [entry for entry in fields(kind) if entry.name not in ("output", "overwrite")]
     return {
-        "title": word,
         "type": "object",
-        "properties": properties,
-        "required": required,
+        "properties": {
+            entry.name: {**_type_schema(hints[entry.name]), **_KNOWN.get(entry.name, {})} for entry in shown
+        },
+        "required": [entry.name for entry in shown if entry.default is MISSING],
         "additionalProperties": False,
     }
 
 
 def _type_schema(hint: Any) -> dict[str, Any]:
-    if hint == tuple[str, ...]:
-        return {"type": "array", "items": {"enum": list(RESULT_FILES)}}
+    if get_origin(hint) is tuple:
+        return {"type": "array", "items": _type_schema(get_args(hint)[0])}
     kind = next((option for option in get_args(hint) if option is not NoneType), hint)
+    if kind is Atlas:
+        return _object_schema(Atlas)
     return dict(_KEY_SCHEMA if kind is Path else _PLAIN[kind])

@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ...errors import InputError
-from ..locks import FileLock
+from ...locks import FileLock
 from .app import make_app
 from .board import Board
 from .limits import Limits
