@@ -238,6 +238,33 @@ def test_module_reloaded_in_mid_run(host):
     assert panel.parameters.quality.transform.GetName() == "bspline"
 
 
+def test_result_arrives_while_another_module_is_seen(host):
+    panel = open_panel(host)
+    fixed, moving = add_pair()
+    choose(panel, add_folded(), fixed, moving)
+    host.click(panel.ui.checkButton)
+    module = slicer.modules.mmlnregistration.widgetRepresentation().self()
+    module.exit()
+    host.wait_until(lambda: panel.run is None, SECONDS)
+    assert panel.ui.foldTable.rowCount == 0
+    module.enter()
+    assert panel.ui.foldTable.rowCount == 2
+    assert panel.parameters.quality.warped is not None
+
+
+def test_torch_that_is_missing_and_a_server(host, monkeypatch):
+    panel = open_panel(host)
+    fixed, _moving = add_pair()
+    choose(panel, add_shift(), fixed)
+    monkeypatch.setattr(panel.session, "ready", lambda: False)
+    host.click(panel.ui.checkButton)
+    assert panel.ui.message.text.startswith("PyTorch is not installed")
+    assert panel.run is None
+    panel.session.use("http://127.0.0.1:9", "0123456789abcdef0123456789abcdef")
+    panel.parameters.parameterNode.Modified()
+    assert panel.ui.reason.text.startswith("A server does not check transforms")
+
+
 def test_errors_are_one_sentence(host):
     panel = open_panel(host)
     fixed, _moving = add_pair()
