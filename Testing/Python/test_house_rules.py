@@ -38,6 +38,7 @@ BRIDGES = {
         "spatial",
         "pipeline",
         "io",
+        "model",
         "training",
         "quality",
         "backend",

@@ -240,7 +240,7 @@ class TrainPanel(Panel):
         )
         ui.resumeButton.enabled = can_resume(state) and not self._is_acting
         ui.resumeButton.toolTip = (
-            _("Go on from the last checkpoint.")
+            _("Go on from the last checkpoint, with the settings that the run began with.")
             if can_resume(state)
             else _("There is nothing to resume in this run folder.")
         )
