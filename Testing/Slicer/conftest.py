@@ -11,6 +11,12 @@ import pytest
 os.environ.pop("DISPLAY", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_turns(tmp_path_factory):
+    """Workers take turns on a device by locks in the folder of temporary files: ours do not wait for other programs."""
+    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("turns"))
+
+
 @pytest.fixture
 def scene():
     from mrml import slicer

@@ -11,9 +11,10 @@ from test_scene_segments import TERMINOLOGY
 
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.segments import LABELMAP
+from MMLNRegistrationLib.scene.transforms import displacement_on_geometry, transform_node
 from MMLNRegistrationLib.scene.volumes import label_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, fill_image, vtk_matrix
-from MMLNRegistrationLib.spatial.geometry import Geometry
+from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
 MODULE = Path(__file__).resolve().parents[2] / "MMLNRegistration" / "MMLNRegistration.py"
 SECONDS = 120.0
@@ -108,6 +109,16 @@ def open_panel(host):
     return panel
 
 
+def add_transform(number: int, subject: slicer.vtkMRMLNode, picture: slicer.vtkMRMLNode) -> slicer.vtkMRMLTransformNode:
+    """The true transform from the subject to an atlas, the inverse of its bend, as a registration leaves it."""
+    points = points_ras(SUBJECT_GRID)
+    source = points.copy()
+    for _ in range(40):
+        source -= bend(source, number) - points
+    field = (source - points).astype(np.float32)
+    return transform_node(slicer.mrmlScene, field, SUBJECT_GRID, f"atlas {number} to subject", subject, picture)
+
+
 def fill_in(host, panel, subject, *atlases) -> None:
     """Choose the subject and the atlases (image, labels, perhaps transform) as a user would."""
     panel.ui.subject.setCurrentNode(subject)
@@ -118,6 +129,12 @@ def fill_in(host, panel, subject, *atlases) -> None:
         for combo, node in zip((ui.image, ui.labels, ui.transform), atlas, strict=False):
             combo.setCurrentNode(node)
     host.process_events()
+
+
+def add_known(number: int, subject: slicer.vtkMRMLNode, as_segments: bool = True) -> tuple:
+    """An atlas with its transform: nothing needs to be registered."""
+    picture, drawn = add_atlas(number, as_segments)
+    return picture, drawn, add_transform(number, subject, picture)
 
 
 def propagate(host, panel, seconds: float = SECONDS) -> None:
@@ -142,6 +159,17 @@ def result_labels(segmentation: slicer.vtkMRMLSegmentationNode, geometry: Geomet
         )
         found[array_from_image(resampled) > 0] = label
     return found
+
+
+def carried(number: int, transform: slicer.vtkMRMLTransformNode) -> np.ndarray:
+    """What is drawn on an atlas, looked up for each voxel of the subject, nearest neighbour, in plain numpy."""
+    geometry, points = ATLAS_GRIDS[number], points_ras(SUBJECT_GRID)
+    drawn = labels(bend(points_ras(geometry), number))
+    places = points + displacement_on_geometry(transform, SUBJECT_GRID)
+    index = np.rint(transform_points(geometry.ijk_from_ras, places)).astype(int)
+    inside = ((index >= 0) & (index < geometry.size_ijk)).all(-1)
+    index[~inside] = 0
+    return np.where(inside, drawn[index[..., 2], index[..., 1], index[..., 0]], 0)
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> float:

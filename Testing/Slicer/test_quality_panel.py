@@ -59,6 +59,33 @@ def test_the_button_says_what_is_missing(host):
     assert reason().startswith("empty has no segments")
 
 
+def test_a_transform_brings_its_images_along(host):
+    panel = open_panel(host)
+    fixed, moving = add_pair()
+    node = add_shift()
+    node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), fixed.GetID())
+    node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), moving.GetID())
+    panel.ui.transform.setCurrentNode(node)
+    assert (panel.parameters.quality.fixed, panel.parameters.quality.moving) == (fixed, moving)
+    panel.ui.moving.setCurrentNode(None)
+    assert panel.parameters.quality.moving is None
+    assert panel.ui.checkButton.enabled
+
+
+def test_what_was_registered_last_is_chosen(host, tmp_path):
+    from MMLNRegistrationLib.gui.session import LastRegistration
+
+    panel = open_panel(host)
+    fixed, moving = add_pair()
+    node = add_shift()
+    panel.session.last = LastRegistration(fixed.GetID(), moving.GetID(), node.GetID(), tmp_path)
+    panel.parameters.parameterNode.Modified()
+    assert panel.parameters.quality.transform is node
+    assert panel.ui.fixed.currentNode() is fixed
+    panel.ui.transform.setCurrentNode(None)
+    assert panel.parameters.quality.transform is None
+
+
 def test_known_folds_are_found_and_jumped_to(host):
     panel = open_panel(host)
     fixed, _moving = add_pair()

@@ -34,6 +34,7 @@ class FoldList:
         self._table.setRowCount(rows)
         self._places = []
         for row in range(rows):
+            assert node is not None
             values = [node.GetTable().GetValue(row, column).ToDouble() for column in range(len(FOLD_COLUMNS))]
             self._places.append((values[3], values[4], values[5]))
             for column, value in enumerate(values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from .quality_export import export
 from .quality_folds import FoldList
 from .quality_plan import hindrance, plan
 from .quality_plots import missing, show_plot, show_table, table_node, table_of
-from .quality_result import add_result
+from .quality_preselection import QualityPreselection
+from .quality_result import result_steps
 from .quality_run import READING, SAMPLING, WRITING, QualityRun
 from .quality_views import QualityViews
 from .session import Session
@@ -45,10 +47,12 @@ class QualityPanel(Panel):
         super().__init__(session, resources)
         ui = self.ui
         self.run: QualityRun | None = None
+        self._asked: Any = None
         self._folder: Path | None = None
         self._checked_id = ""
         self._listed: tuple[Any, ...] = ()
         self._views = QualityViews(self._complain)
+        self._preselection = QualityPreselection()
         self._folds = FoldList(ui.foldTable, ui.previousFold, ui.nextFold, ui.foldCount)
         ui.checkButton.connect("clicked(bool)", self._clicked)
         ui.showPlot.connect("clicked(bool)", self._show_plot)
@@ -64,32 +68,28 @@ class QualityPanel(Panel):
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._update)
-        self._preselect()
         self._update()
 
     def disconnect(self) -> None:
-        """See Panel. The flicker stops, a check goes on, unless it is the scene's end."""
-        if slicer.mrmlScene.IsClosing():
-            self._forget_scene()
+        """See Panel. The flicker stops, a check goes on."""
         self._views.stop()
         super().disconnect()
+
+    def scene_closes(self) -> None:
+        """See Panel."""
+        self._abandon()
+        self._views.forget()
+        self._preselection.forget()
+        self._asked, self._folder, self._checked_id, self._listed = None, None, "", ()
+        self._folds.show(None)
+        self.ui.exported.visible = False
+        self._complain("")
 
     def cleanup(self) -> None:
         """See Panel."""
         self._abandon()
         self._views.stop()
         super().cleanup()
-
-    def _preselect(self) -> None:
-        """What was registered last, when nothing is chosen yet."""
-        parameters, last = self.parameters.quality, self.session.last
-        if last is None or parameters.transform is not None:
-            return
-        scene = slicer.mrmlScene
-        nodes = [scene.GetNodeByID(node_id) for node_id in (last.transform_id, last.fixed_id, last.moving_id)]
-        if None not in nodes:
-            with slicer.util.NodeModify(self.parameters.parameterNode):
-                parameters.transform, parameters.fixed, parameters.moving = nodes
 
     def _clicked(self) -> None:
         if self.run is not None:
@@ -111,7 +111,8 @@ class QualityPanel(Panel):
             self._complain(str(error))
             return
         nodes = tuple(node for node in (parameters.transform, parameters.fixed, parameters.moving) if node is not None)
-        self.run = QualityRun(self.session, planned, nodes, self._tell, self._done, self._failed)
+        self.run = QualityRun(self.session, planned, nodes, self._tell, self._fill, self._done, self._failed)
+        self._asked = self.parameters
         self.ui.progress.value = 0
         self._update()
         self.run.start()
@@ -128,24 +129,23 @@ class QualityPanel(Panel):
             "write": _("Writing the report"),
             READING: _("Loading the result"),
         }
-        start, end = _SHARES.get(step, (None, None))
-        if start is not None:
+        if step in _SHARES:
+            start, end = _SHARES[step]
             self.ui.progress.value = round(1000 * (start + (end - start) * fraction))
         self.ui.status.text = words.get(step, step)
 
-    def _done(self, result: InspectionResult) -> None:
+    def _fill(self, result: InspectionResult) -> Iterator[float]:
+        """Also where another module is seen now, and the widgets are bound to none."""
+        assert self.run is not None
+        return result_steps(self._asked.quality, result, *self.run.nodes[:2])
+
+    def _done(self) -> None:
         run, self.run = self.run, None
         assert run is not None
-        self._folder = run.plan.request.output
-        if self.parameters is None:  # another module is open; the result is there when this one is opened again
-            return
-        with slicer.util.NodeModify(self.parameters.parameterNode):
-            add_result(self.parameters.quality, result)
-            if self.parameters.quality.warped is None:
-                self.parameters.quality.view = View.JACOBIAN
-        self._checked_id = self.parameters.quality.checked_transform.GetID()
-        self._views.show(self.parameters.quality, renew=True)
+        self._folder, self._checked_id = run.plan.request.output, run.nodes[0].GetID()
         self._listed = ()
+        if self.parameters is not None:
+            self._views.show(self.parameters.quality, renew=True)
         self._update()
 
     def _failed(self, error: JobError) -> None:
@@ -158,6 +158,8 @@ class QualityPanel(Panel):
         """Bring buttons, hints, lists and views in line with the choices."""
         if self.parameters is None:
             return
+        if self.run is None and not slicer.mrmlScene.IsBatchProcessing():
+            self._preselection.fill(self.parameters, self.session.last)
         parameters, ui = self.parameters.quality, self.ui
         running = self.run is not None
         reason = "" if running else hindrance(parameters, self.session.is_remote)
@@ -262,12 +264,3 @@ class QualityPanel(Panel):
         if self.run is not None:
             self.run.abandon()
             self.run = None
-
-    def _forget_scene(self) -> None:
-        """All nodes go: stop what was for them."""
-        self._abandon()
-        self._views.forget()
-        self._folder, self._checked_id, self._listed = None, "", ()
-        self._folds.show(None)
-        self.ui.exported.visible = False
-        self._complain("")

@@ -60,6 +60,7 @@ def show_plot(parameters: Any) -> None:
 def show_table(parameters: Any) -> None:
     """Show the chosen table, in a layout that has a table view."""
     node = table_node(parameters, parameters.table)
+    assert node is not None
     layout = slicer.app.layoutManager()
     layout.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(layout.layout))
     application = slicer.app.applicationLogic()

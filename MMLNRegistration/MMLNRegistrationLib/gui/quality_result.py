@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -11,18 +12,26 @@ from slicer.i18n import tr as _
 from ..quality.verdict import number_text
 from ..scene.quality_results import InspectionResult, show_folds, show_jacobian, show_warped
 from ..scene.quality_tables import fill_table, fold_rows, histogram_rows, landmark_rows, structure_rows
+from .quality_choices import View
 
 _LEVEL_COLOURS = {"good": "#1b7f3b", "doubt": "#b26a00", "bad": "#b3261e"}
 
 
-def add_result(parameters: Any, result: InspectionResult) -> None:
-    """Fill the nodes that the parameters refer to, made where there are none. parameters: a QualityParameters.
+def result_steps(
+    parameters: Any,
+    result: InspectionResult,
+    transform: slicer.vtkMRMLTransformNode,
+    fixed: slicer.vtkMRMLScalarVolumeNode,
+) -> Iterator[float]:
+    """Fill the nodes that the parameters refer to, made where there are none, one at a time.
 
+    parameters: a QualityParameters. Gives the fraction that is done.
+    transform, fixed: what was checked, and where.
     A node that somebody has chosen as an input meanwhile is left alone and a new one made.
     """
     scene = slicer.mrmlScene
     scene.SaveStateForUndo()
-    name = parameters.transform.GetName()
+    name = transform.GetName()
     inputs = (parameters.fixed, parameters.moving)
 
     def volume(role: str, class_name: str, text: str) -> slicer.vtkMRMLVolumeNode:
@@ -41,19 +50,28 @@ def add_result(parameters: Any, result: InspectionResult) -> None:
         setattr(parameters, role, node)
 
     show_jacobian(scene, volume("jacobian", "vtkMRMLScalarVolumeNode", f"{name} Jacobian"), result)
+    yield 0.2
     show_folds(scene, volume("folded", "vtkMRMLLabelMapVolumeNode", f"{name} folded voxels"), result)
+    yield 0.4
     if result.warped is not None:
         warped_name = f"{result.figures['moving'].rpartition('.')[0]} by {name}"
-        show_warped(scene, volume("warped", "vtkMRMLScalarVolumeNode", warped_name), result)
+        node = volume("warped", "vtkMRMLScalarVolumeNode", warped_name)
+        show_warped(scene, node, result, fixed.GetDisplayNode())
     elif parameters.warped is not None:
         scene.RemoveNode(parameters.warped)
         parameters.warped = None
+    yield 0.6
     table("folds_table", f"{name} folds", fold_rows(result.figures))
     table("structures_table", f"{name} structures", structure_rows(result.figures))
+    yield 0.8
     table("landmarks_table", f"{name} landmarks", landmark_rows(result.figures))
     table("histogram_table", f"{name} histogram", histogram_rows(result.figures))
-    parameters.checked_fixed, parameters.checked_transform = parameters.fixed, parameters.transform
+    yield 0.9
+    parameters.checked_fixed, parameters.checked_transform = fixed, transform
     parameters.verdict = verdict_text(name, result.figures)
+    if parameters.warped is None:
+        parameters.view = View.JACOBIAN
+    yield 1.0
 
 
 def verdict_text(name: str, figures: dict[str, Any]) -> str:

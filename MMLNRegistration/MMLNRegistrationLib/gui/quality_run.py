@@ -1,6 +1,6 @@
-"""One check from the click to its result: write the images, sample the field, ask the worker, read what it wrote.
+"""One check from the click to its result: write the images, sample the field, ask the worker, show what it wrote.
 
-Only the sampling touches the scene, in slices of time; all else is done by threads and the worker.
+The sampling and the end touch the scene, in slices of time; all else is done by threads and the worker.
 """
 
 from __future__ import annotations
@@ -38,14 +38,19 @@ class QualityRun(VTKObservationMixin):
         plan: Plan,
         nodes: tuple[slicer.vtkMRMLNode, ...],
         on_progress: Callable[[str, float], None],
-        on_done: Callable[[InspectionResult], None],
+        fill: Callable[[InspectionResult], Iterator[float]],
+        on_done: Callable[[], None],
         on_error: Callable[[JobError], None],
     ) -> None:
-        """nodes: what it is about, the transform first. When one of them goes, or the transform changes, it stops."""
+        """nodes: what it is about, the transform first. When one of them goes, or the transform changes, it stops.
+
+        fill: puts the result into the scene, a little at a time.
+        """
         VTKObservationMixin.__init__(self)
         self.plan = plan
-        self._session, self._nodes = session, nodes
-        self._on_progress, self._on_done, self._on_error = on_progress, on_done, on_error
+        self._session, self.nodes = session, nodes
+        self._on_progress, self._fill = on_progress, fill
+        self._on_done, self._on_error = on_done, on_error
         self._pump = Pump()
         self._file: DisplacementFile | None = None
         self._job: Job | None = None
@@ -53,7 +58,7 @@ class QualityRun(VTKObservationMixin):
 
     def start(self) -> None:
         """Begin. Returns at once."""
-        transform = self._nodes[0]
+        transform = self.nodes[0]
         self.addObserver(transform, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._changed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._removed)
         self._on_progress(WRITING, 0.0)
@@ -83,7 +88,7 @@ class QualityRun(VTKObservationMixin):
         self._pump.start(self._sampled(self._file), self._submit, self._fail)
 
     def _sampled(self, file: DisplacementFile) -> Iterator[float]:
-        sampler = DisplacementSampler(self._nodes[0], self.plan.geometry)
+        sampler = DisplacementSampler(self.nodes[0], self.plan.geometry)
         while not sampler.done:
             file.append(sampler.advance(SLICE_SECONDS))
             self._on_progress(SAMPLING, sampler.fraction)
@@ -106,23 +111,26 @@ class QualityRun(VTKObservationMixin):
             return
         self._on_progress(READING, 0.0)
         self._session.in_thread(
-            partial(read_inspection, self.plan.request.output, self.plan.geometry), self._finish, self._fail
+            partial(read_inspection, self.plan.request.output, self.plan.geometry), self._show, self._fail
         )
 
-    def _finish(self, result: InspectionResult) -> None:
+    def _show(self, result: InspectionResult) -> None:
         if not self._is_over:
-            self._end()
-            self._on_done(result)
+            self._pump.start(self._fill(result), self._finish, self._fail)
+
+    def _finish(self) -> None:
+        self._end()
+        self._on_done()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _removed(self, caller: Any, event: str, node: slicer.vtkMRMLNode) -> None:
-        if any(node is one for one in self._nodes):
+        if any(node is one for one in self.nodes):
             self._stop_for(_("{name} was removed while it was checked.").format(name=node.GetName()))
 
     def _changed(self, caller: Any, event: str) -> None:
         if self._job is None:
             self._stop_for(
-                _("{name} was changed while it was checked; check it again.").format(name=self._nodes[0].GetName())
+                _("{name} was changed while it was checked; check it again.").format(name=self.nodes[0].GetName())
             )
 
     def _stop_for(self, sentence: str) -> None:

@@ -11,6 +11,7 @@ import slicer
 from ..errors import InputError
 from ..scene.comparison import LARGEST_DIFFERENCE, WHITE, Mixture
 from ..scene.jacobian_thresholds import percent_beyond, show_all, show_beyond
+from ..scene.quality_results import windows_of
 from ..scene.quality_views import (
     ARROWS,
     GRID,
@@ -124,14 +125,10 @@ class QualityViews:
             geometry = geometry_of_node(warped)
             if not geometry.matches(geometry_of_node(fixed)):
                 raise InputError(f"{fixed.GetName()} has been moved or changed; check the transform again.")
-            windows = tuple(
-                (node.GetDisplayNode().GetWindowLevelMin(), node.GetDisplayNode().GetWindowLevelMax())
-                for node in (fixed, warped)
-            )
             mixture = Mixture(
                 scalars_of_node(fixed),
                 scalars_of_node(warped),
-                (windows[0], windows[1]),
+                windows_of(warped),
                 geometry,
                 parameters.square_mm if is_board else None,
             )

@@ -169,8 +169,8 @@ def judgement(inspection: Inspection) -> Verdict:
     """The map in plain words: folding first, then how much volumes change, then whether the images became alike."""
     folding = inspection.folding
     figures = f"{_sentence(folded_text(folding.folded_voxels))} of {count_text(inspection.foreground.size)}; " + (
-        f"J from {number_text(folding.jacobian_min, 2)} to {number_text(folding.jacobian_max, 2)}, "
-        f"SD of log J {number_text(folding.sd_log_jacobian, 3)}."
+        f"J from {number_text(folding.jacobian_min, 2)} to {number_text(folding.jacobian_max, 2)} by central "
+        f"differences, SD of log J {number_text(folding.sd_log_jacobian, 3)}."
     )
     if folding.folded_voxels:
         return Verdict("bad", "Folded", f"The map is not one to one where it folds. {figures}")

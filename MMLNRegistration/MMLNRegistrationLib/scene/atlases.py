@@ -138,8 +138,10 @@ class AtlasLabels:
             if numbers is None:
                 numbers = {label: self.codes.of_label(label, self.known) for label in self._labels_in(layer)}
             layer_from_ijk = layer.geometry.ijk_from_ras @ geometry.ras_from_ijk
+            is_same = layer.geometry.matches(geometry)
             for k in range(geometry.shape_kji[0]):
-                self._merge(merged[k], _renumbered(_plane(layer, layer_from_ijk, k, merged.shape), numbers))
+                found = layer.labels_kji[k] if is_same else _plane(layer, layer_from_ijk, k, merged.shape)
+                self._merge(merged[k], _renumbered(found, numbers))
         return merged, geometry
 
     def _merge(self, below: NDArray[np.uint16], above: NDArray[np.uint16]) -> None:

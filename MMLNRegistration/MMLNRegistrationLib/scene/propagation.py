@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..spatial.geometry import Geometry, transform_points
 from .atlases import Codes, Structure
+from .results import RESULT_ATTRIBUTE
 from .segments import LABELMAP
 from .volumes import fill_volume_node, show_in_grey
 from .vtk_arrays import OwnedArray, fill_image, owned_array, vtk_matrix
@@ -111,8 +112,11 @@ def add_propagation(
     agreement = nodes.agreement
     if result.agreement is not None:
         agreement = agreement or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{subject_name} agreement")
-        fill_volume_node(agreement, result.agreement, result.geometry)
+        # Before there are voxels: afterwards Slicer would look at all of them for a window of its own.
+        agreement.CreateDefaultDisplayNodes()
         show_in_grey(scene, agreement, (0.0, 1.0))
+        fill_volume_node(agreement, result.agreement, result.geometry)
+        agreement.SetAttribute(RESULT_ATTRIBUTE, "1")
     table = nodes.table or scene.AddNewNodeByClass("vtkMRMLTableNode", f"{subject_name} volumes")
     _fill_table(table, result.rows)
     return PropagationNodes(segmentation, agreement, table)
@@ -188,6 +192,10 @@ def _fill_segmentation(
     node: slicer.vtkMRMLSegmentationNode, result: PropagatedArrays, subject_node: slicer.vtkMRMLVolumeNode | None
 ) -> None:
     segmentation = node.GetSegmentation()
+    nothing = slicer.vtkOrientedImageData()
+    for index in range(segmentation.GetNumberOfSegments()):
+        # Removed with its voxels, a segment would be searched and cleared in the layer that it shares with others.
+        segmentation.GetNthSegment(index).AddRepresentation(LABELMAP, nothing)
     segmentation.RemoveAllSegments()
     segmentation.SetSourceRepresentationName(LABELMAP)
     node.SetAndObserveTransformNodeID(None)

@@ -12,10 +12,13 @@ import slicer
 
 from ..errors import InputError
 from ..spatial.geometry import Geometry
+from .comparison import Window
 from .jacobian import show_as_jacobian
 from .jacobian_thresholds import fold_colours
 from .volumes import fill_volume_node, show_in_grey
 from .vtk_arrays import OwnedArray, owned_array
+
+WINDOWS_ATTRIBUTE = "MMLNRegistration.windows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +63,40 @@ def show_folds(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLLabelMapVolumeNod
     node.GetDisplayNode().SetAndObserveColorNodeID(fold_colours(scene).GetID())
 
 
-def show_warped(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, result: InspectionResult) -> None:
-    """Fill a node with the warped moving image."""
+def show_warped(
+    scene: slicer.vtkMRMLScene,
+    node: slicer.vtkMRMLScalarVolumeNode,
+    result: InspectionResult,
+    fixed_display: slicer.vtkMRMLScalarVolumeDisplayNode | None,
+) -> None:
+    """Fill a node with the warped moving image, as bright as the fixed image is shown.
+
+    fixed_display: of the fixed image; None, or one that shows nothing, leaves it to the image's own brightness.
+    """
     assert result.warped is not None
+    windows = result.figures["windows"]
     fill_volume_node(node, result.warped, result.geometry)
-    show_in_grey(scene, node, tuple(result.figures["windows"]["warped"]))
+    node.SetAttribute(WINDOWS_ATTRIBUTE, json.dumps(windows))
+    low, high = windows["warped"]
+    black, white = windows["fixed"]
+    if fixed_display is not None and white > black and fixed_display.GetWindow() > 0:
+        scale = (high - low) / (white - black)
+        shown = (fixed_display.GetWindowLevelMin(), fixed_display.GetWindowLevelMax())
+        low, high = (low + (value - black) * scale for value in shown)
+    show_in_grey(scene, node, (low, high))
+
+
+def windows_of(warped: slicer.vtkMRMLScalarVolumeNode) -> tuple[Window, Window]:
+    """The intensities that are black and white, over the foreground, of the fixed image and of a node of show_warped.
+
+    Raises InputError when somebody has made another volume of it.
+    """
+    try:
+        windows = json.loads(warped.GetAttribute(WINDOWS_ATTRIBUTE) or "")
+        (fixed_black, fixed_white), (black, white) = windows["fixed"], windows["warped"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{warped.GetName()} is not what was checked; check the transform again.") from error
+    return (float(fixed_black), float(fixed_white)), (float(black), float(white))
 
 
 def _read_voxels(path: Path, geometry: Geometry, dtype: type[np.generic]) -> OwnedArray:

@@ -28,10 +28,12 @@ class DisplacementFile:
 
     def __init__(self, node: slicer.vtkMRMLTransformNode, subject: VolumeFile, atlas: VolumeFile) -> None:
         """node: it takes points of the subject to the atlas, both in the world."""
-        self._subject, self._atlas = subject, atlas
+        self._subject = subject
+        self._file_from_world = np.asarray(np.linalg.inv(atlas.world_from_file), dtype=np.float64)
         view = _own_field(node, subject.geometry) if subject.is_in_world and atlas.is_in_world else None
         self._array = np.empty((*subject.geometry.shape_kji, 3), np.float32) if view is None else view
-        self._done = 0 if view is None else view.shape[0]
+        self._rows = int(np.prod(subject.geometry.shape_kji[:2]))
+        self._done = 0 if view is None else self._rows
         self._own_from_world = vtk.vtkGeneralTransform()
         if view is None:
             slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, self._own_from_world)
@@ -39,14 +41,13 @@ class DisplacementFile:
     @property
     def fraction(self) -> float:
         """How much of it there is, 0 to 1. It can be written at 1."""
-        return self._done / self._subject.geometry.shape_kji[0]
+        return self._done / self._rows
 
     def sample(self, seconds: float) -> None:
         """Go on for about so long, on the main thread."""
         end = time.monotonic() + seconds
-        while self.fraction < 1 and time.monotonic() < end:
-            self._sample_plane(self._done)
-            self._done += 1
+        while self._done < self._rows and time.monotonic() < end:
+            self._done = self._sample_rows(self._done)
 
     def write(self, path: Path) -> None:
         """Write it. Any thread may do it. Raises OSError when the disk is full."""
@@ -56,21 +57,17 @@ class DisplacementFile:
             for plane in self._array:
                 file.write(np.ascontiguousarray(plane, "<f4").data)
 
-    def _sample_plane(self, k: int) -> None:
+    def _sample_rows(self, start: int) -> int:
+        """Sample some rows of voxels from this one on, and return the next. Rows are counted through all planes."""
         _, size_j, size_i = self._subject.geometry.shape_kji
-        index_ijk = np.stack(np.meshgrid(np.arange(size_i), np.arange(size_j), indexing="xy"), axis=-1).reshape(-1, 2)
-        points_ijk = np.concatenate((index_ijk, np.full((len(index_ijk), 1), k)), axis=1)
+        rows = np.arange(start, min(start + max(_POINTS // size_i, 1), self._rows))
+        index_i, index_row = np.meshgrid(np.arange(size_i), rows)
+        points_ijk = np.stack((index_i, index_row % size_j, index_row // size_j), axis=-1).reshape(-1, 3)
         own_ras = transform_points(self._subject.geometry.ras_from_ijk, points_ijk)
         world_ras = transform_points(self._subject.world_from_file, own_ras)
-        moved = np.concatenate(
-            [
-                transformed_points(self._own_from_world, world_ras[start : start + _POINTS])
-                for start in range(0, len(world_ras), _POINTS)
-            ]
-        )
-        file_from_world = np.asarray(np.linalg.inv(self._atlas.world_from_file), dtype=np.float64)
-        moved = transform_points(file_from_world, moved)
-        self._array[k] = (moved - own_ras).reshape(size_j, size_i, 3)
+        moved = transform_points(self._file_from_world, transformed_points(self._own_from_world, world_ras))
+        self._array.reshape(self._rows, size_i, 3)[rows] = (moved - own_ras).reshape(len(rows), size_i, 3)
+        return start + len(rows)
 
 
 def _own_field(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> NDArray[np.floating] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -35,6 +36,10 @@ def start(slicer_sources: Path | None = None) -> Host:
 
 
 def _start(sources: Path | None) -> Host:
+    if sys.version_info < (3, 12):
+        # PySide 6.12 takes None for immortal, which it is from Python 3.12 on: every call that returns it takes a
+        # reference away, and when none is left Python aborts.
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.pop("DISPLAY", None)
     import slicer

@@ -90,6 +90,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         if not state(self)["collapsed"]:
             painter.setPen(self.palette.color(QtGui.QPalette.ColorRole.Mid))
             painter.drawRect(0, HEADER_PIXELS, whole.width() - 1, whole.height() - HEADER_PIXELS - 1)
+        painter.end()
 
 
 @stand_in

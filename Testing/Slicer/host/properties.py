@@ -13,6 +13,7 @@ OWN_STATE = "_host"
 
 
 VIRTUAL = {"sizeHint", "minimumSizeHint"}
+VIRTUAL_OF = {("QProgressBar", "text")}
 """Getters that Qt calls itself: these stay methods, for PySide6 looks them up on the object."""
 
 VIRTUAL_OF = {("QProgressBar", "text")}
