@@ -192,8 +192,11 @@ def test_sample_data_is_offered_and_made_here(host):
     assert (offered["category"], offered["download"]) == ("MMLNRegistration", generate)
     maker = generate(coarsening=8)
     host.wait_until(lambda: maker.is_done, 120)
-    assert [node.GetName() for node in maker.nodes] == ["MNI152 template", "MNI152 template, deformed"]
-    assert all(slicer.util.arrayFromVolume(node).max() > 100 for node in maker.nodes)
+    names = ["MNI152 template", "MNI152 template, deformed", "Tissues of the deformed template"]
+    assert [node.GetName() for node in maker.nodes] == names
+    assert all(slicer.util.arrayFromVolume(node).max() > 100 for node in maker.nodes[:2])
+    assert sorted(set(slicer.util.arrayFromVolume(maker.nodes[2]).ravel())) == [0, 1, 2, 3]
+    assert maker.nodes[2].GetDisplayNode().GetColorNode().GetColorName(2) == "White matter"
 
 
 def test_sample_data_that_cannot_be_made(host, monkeypatch):

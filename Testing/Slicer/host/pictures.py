@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -13,13 +14,23 @@ from MMLNRegistrationLib.scene.render import render_view
 def write_slice_view(name: str, path: Path, size_pixels: tuple[int, int]) -> Path:
     """What the slice view of this name (Red, Yellow, Green) shows, as a PNG with the given width and height."""
     widget = slicer.app.layoutManager().sliceWidget(name)
-    logic, dimensions = widget.sliceLogic(), widget.mrmlSliceNode().GetDimensions()
-    logic.ResizeSliceNode(*size_pixels)
+    node, logic = widget.mrmlSliceNode(), widget.sliceLogic()
+    dimensions, field_of_view_mm = node.GetDimensions(), node.GetFieldOfView()
+    # All that the view shows now is in the picture, whatever its shape.
+    mm_per_pixel = max(field_of_view_mm[axis] / size_pixels[axis] for axis in range(2))
     try:
+        _resize(node, size_pixels, [size * mm_per_pixel for size in size_pixels])
         render_view(slicer.app.applicationLogic(), logic, Path(path), size_pixels)
     finally:
-        logic.ResizeSliceNode(*dimensions[:2])
+        _resize(node, dimensions[:2], field_of_view_mm[:2])
     return Path(path)
+
+
+def _resize(node: slicer.vtkMRMLSliceNode, size_pixels: Sequence[int], field_of_view_mm: Sequence[float]) -> None:
+    was_modifying = node.StartModify()
+    node.SetDimensions(*size_pixels, 1)
+    node.SetFieldOfView(*field_of_view_mm, node.GetFieldOfView()[2])
+    node.EndModify(was_modifying)
 
 
 def write_chart(chart: slicer.vtkMRMLPlotChartNode, path: Path, size_pixels: tuple[int, int]) -> Path:
