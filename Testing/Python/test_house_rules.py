@@ -29,23 +29,10 @@ LAYERS = (
 
 BRIDGES = {
     "scene": {"", "errors", "spatial", "pipeline", "quality", "quiet", "scene"},
-    "gui": {
-        "",
-        "errors",
-        "displacement_file",
-        "progress",
-        "writing",
-        "spatial",
-        "pipeline",
-        "io",
-        "training",
-        "quality",
-        "backend",
-        "scene",
-        "gui",
-    },
+    "gui": {"", *(name for names in LAYERS[:8] for name in names), "scene", "gui"},
 }
-"""Packages that know Slicer, and what they may import. The layers import them inside functions only."""
+"""Packages that know Slicer, and what they may import: scene little, gui all up to the backend. The layers import scene
+inside functions only, and gui, the top, not at all."""
 
 HOST_LIBRARIES = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt"}
 MAXIMUM_LINES, MAXIMUM_LINES_OF_TESTS = 350, 500
@@ -103,6 +90,8 @@ def import_border_complaints(source: str, module: str, is_package: bool = False)
         if not ours:
             if other in HOST_LIBRARIES and top not in BRIDGES:
                 complaints.append(f"{module}: imports {other}, which only the bridges to Slicer may")
+        elif other == "gui" and top != "gui":
+            complaints.append(f"{module}: imports {target}; nothing may import the window")
         elif top in BRIDGES:
             if other not in BRIDGES[top]:
                 complaints.append(f"{module}: may not import {target}")
@@ -223,6 +212,9 @@ def test_every_layer_imports_without_slicer():
         ("quality.report", "from ..scene.nodes import add", "at file scope"),
         ("quality.report", "if True:\n    from ..scene.nodes import add", "at file scope"),
         ("scene.nodes", "from ..cli import main", "may not import cli"),
+        ("gui.panel", "from ..cli import main", "may not import cli"),
+        ("quality.report", "def f():\n    from ..gui.panel import Panel", "nothing may import the window"),
+        ("scene.nodes", "from ..gui.panel import Panel", "nothing may import the window"),
         ("novelty", "import os", "has no layer"),
     ],
 )
@@ -240,6 +232,7 @@ def test_import_borders_can_fail(module, source, complaint):
         ),
         ("cli", "def f():\n    from .scene.nodes import add"),
         ("scene.nodes", "import vtk\nfrom ..spatial.geometry import Geometry"),
+        ("gui.panel", "import qt\nfrom ..scene.nodes import add\nfrom ..backend.local import LocalClient"),
         ("", "__version__ = '1'"),
     ],
 )

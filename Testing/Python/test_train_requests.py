@@ -126,7 +126,8 @@ def test_a_run_without_a_checkpoint_has_no_preview(brains: Path, prepared: Prepa
         run_training(brains, tmp_path / "cache", run.path, quick(), progress=stop)
     with pytest.raises(InputError, match="wait until its data is prepared"):
         Runner().run(Preview(run=run.path, output=tmp_path / "preview"))
-    run.write_pairs(prepared.folder, [("anna", "ben")])
+    first, second, *_ = (scan.name for scan in prepared.scans)
+    run.write_pairs(prepared.folder, [(first, second)])
     with pytest.raises(InputError, match="no checkpoint yet"):
         Runner().run(Preview(run=run.path, output=tmp_path / "preview"))
 

@@ -78,12 +78,14 @@ def finished(brains: Path, prepared: PreparedData, tmp_path_factory: pytest.Temp
 def test_the_run_folder_tells_all(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     files = {"config.json", "split.json", "environment.json", "ledger.jsonl", "curves.svg", "best.safetensors"}
-    assert names == files | {"checkpoints"}
+    assert names == files | {"validation.json", "checkpoints"}
     assert not list(finished.rglob(".*"))
     assert json.loads((finished / "config.json").read_text()) == as_json(QUICK)
     split = json.loads((finished / "split.json").read_text())
     assert sorted(split["training"] + split["validation"]) == list(SUBJECTS)
     assert len(split["validation"]) == 2
+    pairs = json.loads((finished / "validation.json").read_text())
+    assert [{name.partition("_")[0] for name in pair} for pair in pairs["pairs"]] == [set(split["validation"])]
     assert json.loads((finished / "environment.json").read_text())["torch"] == torch.__version__
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == ["step-00000011", "step-00000012"]
     svg = ElementTree.parse(finished / "curves.svg").getroot()

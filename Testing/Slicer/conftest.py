@@ -11,6 +11,12 @@ import pytest
 os.environ.pop("DISPLAY", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_turns(tmp_path_factory):
+    """Workers take turns on a device by locks in the folder of temporary files: ours do not wait for other programs."""
+    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("turns"))
+
+
 @pytest.fixture
 def scene():
     from mrml import slicer
@@ -22,7 +28,8 @@ def scene():
 def host():
     """The one host of this process, as new. A test fails on errors that Slicer would only have printed."""
     pytest.importorskip("slicer", reason="slicer-core is not installed")
-    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    # Also where Qt is there and a library of the system is not, such as libEGL on a bare Linux.
+    pytest.importorskip("PySide6.QtWidgets", reason="PySide6 cannot be loaded", exc_type=ImportError)
     from host import SOURCES_VARIABLE, start
 
     sources = os.environ.get(SOURCES_VARIABLE)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import quality_cases
 from mrml import slicer
-from register_cases import MODULE, add_pair
+from register_cases import MODULE, WarmWorker, add_pair
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Python"))  # training_cases
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "tutorial"
 ON_PROCESSOR = {"Accurate": "Quick"}
 """What the test chooses where the page chooses something slower."""
 
 
+@pytest.fixture(scope="module")
+def warm_worker():
+    worker = WarmWorker()
+    yield worker
+    worker.really_close()
+
+
 @pytest.fixture
-def panel(host):
+def panel(host, warm_worker, monkeypatch):
+    warm_worker.lend(monkeypatch)
     return host.load_module(MODULE)
 
 
@@ -26,12 +37,12 @@ def panel(host):
 def walk(host, panel):
     """Does the steps of a page; values: what is entered in the place of a value on the page."""
 
-    def walk_page(name, values):
+    def walk_page(name, values, before=None):
         from tutorial_steps import Walker, read_steps
 
         steps = read_steps(PAGES / name)
         assert len(steps) >= 5
-        Walker(host, panel, values).walk(steps)
+        Walker(host, panel, values, before).walk(steps)
 
     return walk_page
 
@@ -49,7 +60,7 @@ def test_register(host, panel, walk):
     host.process_events(0.1)
     before = np.abs(slicer.util.arrayFromVolume(fixed)).sum()
     walk("register.md", ON_PROCESSOR)
-    chosen = panel.self().panels[0].parameters.register
+    chosen = panel_called(panel, "Register").parameters.register
     assert chosen.transform is not None
     assert chosen.warped is not None
     assert slicer.util.arrayFromVolume(chosen.jacobian).min() > 0
@@ -72,6 +83,51 @@ def test_propagate(host, panel, walk):
     voxels = [int(float(chosen.table.GetCellText(row, 1))) for row in range(3)]
     assert voxels == pytest.approx([(expected == label).sum() for label in (1, 2, 3)], rel=0.25)
     assert segmentation.ContainsRepresentation("Closed surface")
+
+
+def test_folding(host, panel, walk, tmp_path):
+    fixed, moving = quality_cases.add_pair()
+    fixed.SetName("MNI152 template")
+    moving.SetName("MNI152 template, deformed")
+    quality_cases.add_folded().SetName("MNI152 template, deformed to MNI152 template")
+    walk("folding.md", {"report": str(tmp_path)})
+    found = panel_called(panel, "Quality")
+    assert found.parameters.quality.folds_table.GetNumberOfRows() >= 2
+    assert list(tmp_path.rglob("report.html"))
+    assert list(tmp_path.rglob("*.csv"))
+
+
+@pytest.mark.slow
+def test_train(host, panel, walk, tmp_path):
+    from MMLNRegistrationLib.backend import detached
+    from training_cases import write_brains
+
+    run = tmp_path / "run"
+    train = panel_called(panel, "Train")
+
+    def make_short():
+        for name, value in (("steps1", 3000), ("steps2", 0), ("steps3", 0), ("width", 2), ("spacing", 5.0)):
+            getattr(train.ui, name).value = value
+        train.ui.threads.value, train.ui.validateEvery.value, train.ui.checkpointEvery.value = 1, 20, 20
+        train.parameters.train.device = "cpu"
+
+    def wait_for_a_model():
+        host.wait_until(lambda: (train.state.step or 0) > 25, 120.0)
+
+    try:
+        walk(
+            "train.md",
+            {"brains": str(write_brains(tmp_path / "brains")), "runs/first": str(run)},
+            {"Start training": make_short, "Show curves": wait_for_a_model},
+        )
+    finally:
+        detached.end_by_force(run)
+    assert train.parameters.register.model.endswith(".safetensors")
+
+
+def panel_called(widget, name):
+    """One of the module's panels."""
+    return next(panel for panel in widget.self().panels if panel.ui_name == name)
 
 
 def test_names_of_the_sample_data_are_those_of_the_page(host):

@@ -72,13 +72,23 @@ def _steps_of_line(number: int, line: str) -> Iterator[Step]:
 class Walker:
     """Does the steps in the module's panel."""
 
-    def __init__(self, host: object, panel: qt.QWidget, values: dict[str, str] | None = None) -> None:
-        """values: what a test enters in the place of a value on the page, such as a folder that is there."""
-        self.host, self.panel, self.values = host, panel, values or {}
+    def __init__(
+        self,
+        host: object,
+        panel: qt.QWidget,
+        values: dict[str, str] | None = None,
+        before: dict[str, Callable[[], None]] | None = None,
+    ) -> None:
+        """values: what a test enters in the place of a value on the page, such as a folder that is there.
+
+        before: what a test does ahead of the first step with a name, such as making a training short.
+        """
+        self.host, self.panel, self.values, self.before = host, panel, values or {}, dict(before or {})
 
     def walk(self, steps: list[Step], seconds: float = 120.0) -> None:
         """Do all steps. Raises AssertionError, naming the line of the page, for one that cannot be done."""
         for step in steps:
+            self.before.pop(step.name, lambda: None)()
             try:
                 self._do(step, self.values.get(step.value, step.value), seconds)
             except (AssertionError, TimeoutError, LookupError) as error:

@@ -26,7 +26,7 @@ from .propagate_plan import (
     plan,
 )
 from .propagate_progress import PropagateProgress
-from .propagate_result import fill_table, jump_to, show_agreement, show_structures, verdict
+from .propagate_result import fill_table, hide_segmentations, jump_to, show_agreement, show_structures, verdict
 from .propagate_run import PropagateRun
 from .session import LastRegistration, Session
 
@@ -44,6 +44,7 @@ class PropagatePanel(Panel):
         self.cards: list[AtlasCard] = []
         self._result: PropagationNodes | None = None
         self._subject: slicer.vtkMRMLVolumeNode | None = None
+        self._drawn: list[slicer.vtkMRMLNode | None] = []
         self._rows: tuple[StructureRow, ...] = ()
         self._reused: LastRegistration | None = None
         self._offered: slicer.vtkMRMLVolumeNode | None = None
@@ -106,6 +107,7 @@ class PropagatePanel(Panel):
             self._complain(str(error))
             return
         self._subject = parameters.subject
+        self._drawn = [atlas.labels for atlas in chosen_atlases(parameters)]
         nodes = PropagationNodes(parameters.segmentation, parameters.agreement, parameters.table)
         self.ui.resultFrame.visible = False
         self._progress.start()
@@ -130,7 +132,8 @@ class PropagatePanel(Panel):
         ui.show3d.setSegmentationNode(nodes.segmentation)
         ui.showAgreement.visible = result.agreement is not None
         ui.resultFrame.visible = True
-        self._show_structures()
+        hide_segmentations(self._drawn)
+        self._show_structures(fit=True)
         self._update()
 
     def _failed(self, error: JobError) -> None:
@@ -242,9 +245,9 @@ class PropagatePanel(Panel):
         self.ui.message.text = sentence
         self.ui.message.visible = bool(sentence)
 
-    def _show_structures(self, checked: bool = False) -> None:
+    def _show_structures(self, checked: bool = False, fit: bool = False) -> None:
         if self._result is not None and _is_in_scene(self._result.segmentation):
-            show_structures(self._subject if _is_in_scene(self._subject) else None, self._result.segmentation)
+            show_structures(self._subject if _is_in_scene(self._subject) else None, self._result.segmentation, fit)
 
     def _show_agreement(self, checked: bool = False) -> None:
         if self._result is not None and _is_in_scene(self._result.agreement):
@@ -260,7 +263,7 @@ class PropagatePanel(Panel):
             self.run.abandon()
             self.run = None
             self._progress.end()
-        self._result, self._subject, self._rows = None, None, ()
+        self._result, self._subject, self._drawn, self._rows = None, None, [], ()
         self.ui.show3d.setSegmentationNode(None)
         self.ui.resultFrame.visible = False
         self._complain("")

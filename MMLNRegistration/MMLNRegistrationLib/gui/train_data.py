@@ -72,9 +72,14 @@ class DataCheck:
         ui = self._ui
         ui.dataFindings.text = findings_text(report)
         ui.dataFindings.visible = True
-        lines = [f"{Path(problem['file']).name}: {problem['sentence']}" for problem in report["problems"]]
+        lines = [_line(Path(problem["file"]).name, problem["sentence"]) for problem in report["problems"]]
         ui.dataProblems.plainText = "\n".join(lines)
         ui.dataProblems.visible = bool(lines)
+
+
+def _line(name: str, sentence: str) -> str:
+    """A bad file in the list; most sentences name it."""
+    return sentence if name in sentence else f"{name}: {sentence}"
 
 
 def require_existing(data: str, validation_data: str) -> None:

@@ -240,7 +240,7 @@ class TrainPanel(Panel):
         )
         ui.resumeButton.enabled = can_resume(state) and not self._is_acting
         ui.resumeButton.toolTip = (
-            _("Go on from the last checkpoint.")
+            _("Go on from the last checkpoint, with the settings that the run began with.")
             if can_resume(state)
             else _("There is nothing to resume in this run folder.")
         )
@@ -250,18 +250,23 @@ class TrainPanel(Panel):
         ui.progress.visible = at_work
         ui.presetHint.text = train.preset.hint()
         ui.settingsButton.enabled = ui.dataButton.enabled = not at_work
-        ui.previewButton.enabled = not self.session.is_remote
+        ui.previewButton.enabled = not (self.preview.busy or self.session.is_remote)
         ui.checkButton.enabled = bool(train.data) and not self.session.is_remote
-        for button in (ui.previewButton, ui.checkButton):
-            button.toolTip = self._why_not(button.enabled)
+        ui.checkButton.toolTip = self._why_not(
+            ui.checkButton.enabled, _("Say what the folders hold, and what is wrong.")
+        )
+        ui.previewButton.toolTip = self._why_not(
+            True, _("Register the pair by the newest network, and show it in the slice views.")
+        )
         ui.forgetRun.enabled = train.run_folder in self.runs.folders and not at_work
         self.runs.show(train.run_folder)
         self._device.show(train.device)
 
-    def _why_not(self, is_enabled: bool) -> str:
+    def _why_not(self, has_data: bool, what_it_does: str) -> str:
+        """The tool tip of a button that needs this machine's worker."""
         if self.session.is_remote:
             return _("A server is in use; empty its address in Register: training is done on this machine.")
-        return "" if is_enabled else _("Choose the folder with the scans to train on.")
+        return what_it_does if has_data else _("Choose the folder with the scans to train on.")
 
     def _show_paths(self, train: Any) -> None:
         self._is_showing = True

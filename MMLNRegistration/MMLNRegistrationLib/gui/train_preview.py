@@ -34,7 +34,7 @@ class TrainPreview:
         return self._job is not None or self._reads
 
     def start(self, run: Path) -> None:
-        """Make one of the run. Raises InputError when nothing can be asked."""
+        """Make one of the run; the button can be pressed again when it is there. Raises InputError when nothing can be asked."""
         request = Preview(run=run, output=self._session.new_folder(), pair=self._ui.previewPair.value - 1)
         self._is_wanted = True
         self._job = self._session.submit(request, None, self._done, self._failed)
@@ -50,11 +50,13 @@ class TrainPreview:
     def _done(self, outcome: Outcome) -> None:
         self._job = None
         if not self._is_wanted:
+            self._say("")
             return
         self._reads = True
 
         def show(arrays: PreviewArrays) -> None:
             self._reads = False
+            self._say("")
             if self._is_wanted:
                 nodes = show_preview(slicer.mrmlScene, arrays)
                 slicer.util.setSliceViewerLayers(
@@ -78,3 +80,4 @@ class TrainPreview:
     def _say(self, text: str) -> None:
         self._ui.previewFigures.text = text
         self._ui.previewFigures.visible = bool(text)
+        self._ui.previewButton.enabled = not (self.busy or self._session.is_remote)

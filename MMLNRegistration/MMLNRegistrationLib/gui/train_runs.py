@@ -69,13 +69,15 @@ class KnownRuns:
         self._is_filling = True
         if folders != self._shown or len(texts) != self._combo.count:
             self._combo.clear()
-            for text, folder in zip(texts, folders, strict=True):
-                self._combo.addItem(text)
-                self._combo.setItemData(self._combo.count - 1, folder, qt.Qt.ToolTipRole)
+            for _text in texts:
+                self._combo.addItem("")
             self._shown = list(folders)
-        for index, text in enumerate(texts):
+        for index, (text, folder) in enumerate(zip(texts, folders, strict=True)):
             if self._combo.itemText(index) != text:
                 self._combo.setItemText(index, text)
+                state = self._states.get(folder)
+                tip = "\n".join(filter(None, (folder, state.sentence if state else "")))
+                self._combo.setItemData(index, tip, qt.Qt.ToolTipRole)
         self._combo.currentIndex = folders.index(self._current) if known else 0
         self._is_filling = False
 

@@ -109,7 +109,9 @@ def findings_text(report: Mapping[str, Any]) -> str:
         )
     if report["bad_files"]:
         lines.append(
-            _("{count} files cannot be used. Mend or remove them, or leave bad files out:").format(
+            _("One file cannot be used. Mend or remove it, or leave bad files out:")
+            if report["bad_files"] == 1
+            else _("{count} files cannot be used. Mend or remove them, or leave bad files out:").format(
                 count=report["bad_files"]
             )
         )
@@ -153,7 +155,7 @@ def card_text(card: ModelCard, config: Mapping[str, Any]) -> str:
             _("Learnt from: {text}").format(text=card.training_data),
             _("Grid: {spacing:g} mm").format(spacing=card.grid_spacing_mm),
             _("Intensities: {text}").format(text=card.normalisation),
-            _("Network: {levels} levels, {width} channels; {used}").format(
+            _("Network: levels {levels}, channels {width}; {used}").format(
                 levels=config.get("levels"), width=config.get("width"), used=", ".join(used) or _("3D subnets alone")
             ),
             _("Made: {date}, {commit}").format(date=card.date, commit=card.commit),

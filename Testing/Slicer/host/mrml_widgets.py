@@ -133,16 +133,17 @@ class _NodeSelector(_SceneWidget):
             self._refresh()
 
     def _offered(self) -> list[slicer.vtkMRMLNode]:
-        own, found = state(self), []
+        own, names = state(self), state(self)["nodeTypes"]
         if own["scene"] is None:
-            return found
-        for index in range(own["scene"].GetNumberOfNodes()):
-            node = own["scene"].GetNthNode(index)
-            if node.GetHideFromEditors() and not own["showHidden"]:
-                continue
-            if any(self._has_type(node, name) and self._has_attributes(node, name) for name in own["nodeTypes"]):
-                found.append(node)
-        return found
+            return []
+        # By VTK's own search: a scene has many nodes that no selector offers, and is asked at each of its changes.
+        found = own["scene"].GetNodesByClass(names[0] if len(names) == 1 else "vtkMRMLNode")
+        return [
+            node
+            for node in (found.GetItemAsObject(index) for index in range(found.GetNumberOfItems()))
+            if (own["showHidden"] or not node.GetHideFromEditors())
+            and any(self._has_type(node, name) and self._has_attributes(node, name) for name in names)
+        ]
 
     def _has_type(self, node: slicer.vtkMRMLNode, name: str) -> bool:
         return node.IsA(name) if state(self)["showChildNodeTypes"] else node.GetClassName() == name
@@ -231,21 +232,22 @@ class qMRMLNodeComboBox(_NodeSelector):
         current = own["current"] if own["current"] in [node.GetID() for node in offered] else None
         if current is None and not own["noneEnabled"] and offered:
             current = offered[0].GetID()
-        self._choose(current)
+        self._choose(current, offered)
 
-    def _choose(self, node_id: str | None) -> None:
+    def _choose(self, node_id: str | None, offered: list[slicer.vtkMRMLNode] | None = None) -> None:
         own = state(self)
         changed = node_id != own["current"]
         own["current"] = node_id
-        self._show()
+        self._show(offered)
         if changed:
             self.currentNodeChanged.emit(self.currentNode())
             self.currentNodeIDChanged.emit(node_id or "")
 
-    def _show(self) -> None:
+    def _show(self, offered: list[slicer.vtkMRMLNode] | None = None) -> None:
         own, box = state(self), state(self)["box"]
-        entries = [(None, own["noneDisplay"])] if own["noneEnabled"] or not self._offered() else []
-        entries += [(node.GetID(), node.GetName()) for node in self._offered()]
+        offered = self._offered() if offered is None else offered
+        entries = [(None, own["noneDisplay"])] if own["noneEnabled"] or not offered else []
+        entries += [(node.GetID(), node.GetName()) for node in offered]
         types = own["nodeTypes"]
         if own["addEnabled"] and types and own["scene"] is not None:
             kind = own["scene"].GetTagByClassName(types[0]) or types[0]
