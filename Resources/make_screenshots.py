@@ -28,7 +28,11 @@ TISSUES = {1: ("Grey matter", (0.55, 0.75, 0.95)), 2: ("White matter", (0.95, 0.
 FOLD_WAVE_MM, FOLD_HEIGHT_MM = 30.0, 14.0
 """Of the field that shows what folding looks like: waves of this length and height, added to the true one."""
 
-TRAINING_STEPS = 400
+TRAINING = {"steps1": 60, "steps2": 60, "steps3": 600, "width": 4, "spacing": 5.0, "threads": 1, "validateEvery": 20}
+"""Widgets of the Train panel: small enough for a processor."""
+
+ROWS_OF_CURVES = 32
+"""How many are waited for, one each ten steps, before the picture is taken."""
 
 
 class Data(NamedTuple):
@@ -206,9 +210,8 @@ def training(host: Any, widget: Any, data: Data, folder: Path) -> None:
         panel.ui.data.currentPath = str(write_brains(Path(temporary) / "brains"))
         panel.ui.runFolder.currentPath = str(run_folder)
         panel.parameters.train.device = "cpu"
-        for name, value in (("steps1", TRAINING_STEPS), ("steps2", 0), ("steps3", 0), ("width", 2), ("spacing", 5.0)):
+        for name, value in TRAINING.items():
             getattr(panel.ui, name).value = value
-        panel.ui.threads.value, panel.ui.validateEvery.value = 1, 20
         try:
             check_data(host, panel)
             host.click(panel.ui.startButton)
@@ -228,7 +231,7 @@ def check_data(host: Any, panel: Any) -> None:
     host.wait_until(lambda: panel.check.job is None, SECONDS)
 
 
-def enough_rows(find: Callable[[], Any], wanted: int = TRAINING_STEPS // 20) -> Callable[[], bool]:
+def enough_rows(find: Callable[[], Any], wanted: int = ROWS_OF_CURVES) -> Callable[[], bool]:
     """Whether a table has its first rows."""
 
     def are_there() -> bool:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,16 @@ def test_commands_in_the_readme_are_understood(line: str) -> None:
     assert _parser().parse_args(words[1:]).command == words[1]
 
 
-def test_files_that_the_readme_links_to_exist() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_links_to_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_tutorial_is_in_the_list_of_them() -> None:
+    folder = ROOT / "docs" / "tutorial"
+    listed = re.findall(r"\]\(([^)/]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(path.name for path in folder.glob("*.md") if path.name != "README.md")

@@ -24,6 +24,10 @@ MOVING_GRID = grid((32, 30, 36), (1.4, 1.6, 1.5), np.diag([-1.0, -1.0, 1.0]))
 """Oblique one, mirrored in its axes the other, as files of scanners are."""
 
 
+RIGID_PLACE = np.eye(4)
+RIGID_PLACE[:3, :3], RIGID_PLACE[:3, 3] = rotation((9, -7, 12)), (6.0, -4.0, 5.0)
+
+
 def image(points: np.ndarray) -> np.ndarray:
     """An ellipsoid with three unlike cores, nothing outside, at world points (..., 3)."""
     distance = np.linalg.norm(points / (14.0, 17.0, 13.0), axis=-1)

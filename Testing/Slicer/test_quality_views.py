@@ -16,14 +16,19 @@ from quality_cases import (
     check,
     choose,
     composites,
+    image,
     open_panel,
 )
+from scene_cases import grid
 
-from MMLNRegistrationLib.scene.volumes import scalars_of_node
+from MMLNRegistrationLib.pipeline.volume import Volume
+from MMLNRegistrationLib.scene.volumes import scalars_of_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import array_from_image
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")
+
+LARGE = grid((56, 56, 56), (0.8, 0.8, 0.8), np.eye(3))
 
 
 @pytest.fixture
@@ -155,8 +160,9 @@ def test_without_a_moving_image_the_others_say_why(host):
 
 
 def started(host, panel):
-    """A check that has begun."""
-    fixed, moving = add_pair()
+    """A check that has begun, of a grid that takes a second to sample."""
+    points = LARGE.points_ras().reshape(*LARGE.shape_kji, 3)
+    fixed, moving = (volume_node(slicer.mrmlScene, Volume(image(points), LARGE, n), n) for n in ("subject", "atlas"))
     choose(panel, add_bspline(), fixed, moving)
     host.click(panel.ui.checkButton)
     assert panel.run is not None
@@ -230,6 +236,33 @@ def test_module_reloaded_in_mid_run(host):
     host.process_events(0.2)
     assert panel.run is None
     assert panel.parameters.quality.transform.GetName() == "bspline"
+
+
+def test_result_arrives_while_another_module_is_seen(host):
+    panel = open_panel(host)
+    fixed, moving = add_pair()
+    choose(panel, add_folded(), fixed, moving)
+    host.click(panel.ui.checkButton)
+    module = slicer.modules.mmlnregistration.widgetRepresentation().self()
+    module.exit()
+    host.wait_until(lambda: panel.run is None, SECONDS)
+    assert panel.ui.foldTable.rowCount == 0
+    module.enter()
+    assert panel.ui.foldTable.rowCount == 2
+    assert panel.parameters.quality.warped is not None
+
+
+def test_torch_that_is_missing_and_a_server(host, monkeypatch):
+    panel = open_panel(host)
+    fixed, _moving = add_pair()
+    choose(panel, add_shift(), fixed)
+    monkeypatch.setattr(panel.session, "ready", lambda: False)
+    host.click(panel.ui.checkButton)
+    assert panel.ui.message.text.startswith("PyTorch is not installed")
+    assert panel.run is None
+    panel.session.use("http://127.0.0.1:9", "0123456789abcdef0123456789abcdef")
+    panel.parameters.parameterNode.Modified()
+    assert panel.ui.reason.text.startswith("A server does not check transforms")
 
 
 def test_errors_are_one_sentence(host):

@@ -163,10 +163,11 @@ def test_with_a_server_nothing_is_needed_here(host, panel, missing):
     panel.ui.server.text = "http://localhost:1"
     panel.ui.server.editingFinished.emit()
     assert not panel.session.is_remote
-    assert panel.ui.message.text == "Give the server's token too; until then this machine does the work."
+    assert not panel.ui.registerButton.enabled
+    assert panel.ui.reason.text == "Give the server's token too, or clear its address to work on this machine."
     panel.ui.token.text = "t" * 32
     panel.ui.token.editingFinished.emit()
-    assert panel.ui.message.text == ""
+    assert panel.ui.registerButton.enabled
     assert panel.session.is_remote
     assert panel.session.ready()
     panel.ui.server.text = ""
@@ -192,8 +193,11 @@ def test_sample_data_is_offered_and_made_here(host):
     assert (offered["category"], offered["download"]) == ("MMLNRegistration", generate)
     maker = generate(coarsening=8)
     host.wait_until(lambda: maker.is_done, 120)
-    assert [node.GetName() for node in maker.nodes] == ["MNI152 template", "MNI152 template, deformed"]
-    assert all(slicer.util.arrayFromVolume(node).max() > 100 for node in maker.nodes)
+    names = ["MNI152 template", "MNI152 template, deformed", "Tissues of the deformed template"]
+    assert [node.GetName() for node in maker.nodes] == names
+    assert all(slicer.util.arrayFromVolume(node).max() > 100 for node in maker.nodes[:2])
+    assert sorted(set(slicer.util.arrayFromVolume(maker.nodes[2]).ravel())) == [0, 1, 2, 3]
+    assert maker.nodes[2].GetDisplayNode().GetColorNode().GetColorName(2) == "White matter"
 
 
 def test_sample_data_that_cannot_be_made(host, monkeypatch):

@@ -8,6 +8,7 @@ import vtk
 from mrml import slicer
 from register_cases import (
     MODULE,
+    RIGID_PLACE,
     WarmWorker,
     add_pair,
     assert_contract,
@@ -18,7 +19,6 @@ from register_cases import (
     register,
     world_points,
 )
-from scene_cases import rotation
 
 from MMLNRegistrationLib.scene.transforms import displacement_from_node
 
@@ -89,11 +89,9 @@ def test_a_second_run_goes_into_the_same_nodes(host):
 
 
 SHEAR = np.array([[1.04, 0.06, 0.0, 3.0], [0.0, 0.97, 0.05, -2.0], [0.03, 0.0, 1.02, 1.5], [0, 0, 0, 1]])
-RIGID = np.eye(4)
-RIGID[:3, :3], RIGID[:3, 3] = rotation((9, -7, 12)), (6.0, -4.0, 5.0)
 
 
-@pytest.mark.parametrize("parent", [RIGID, SHEAR], ids=["rigid", "affine"])
+@pytest.mark.parametrize("parent", [RIGID_PLACE, SHEAR], ids=["rigid", "affine"])
 def test_a_linear_parent_of_the_moving_volume_is_the_start(host, parent):
     panel = open_panel(host)
     from MMLNRegistrationLib.gui.register_presets import Start
@@ -108,7 +106,7 @@ def test_a_linear_parent_of_the_moving_volume_is_the_start(host, parent):
 
 def test_a_rigid_parent_of_the_fixed_volume_is_respected(host):
     panel = open_panel(host)
-    fixed, _moving = add_pair(fixed_parent=RIGID)
+    fixed, _moving = add_pair(fixed_parent=RIGID_PLACE)
     host.process_events(0.05)
     be_quick(panel)
     register(host, panel)
@@ -139,7 +137,7 @@ def test_an_initial_transform_is_where_it_starts(host):
     assert determinant == pytest.approx(1 / np.linalg.det(SHEAR[:3, :3]), abs=0.05)
 
 
-@pytest.mark.parametrize("parent", [None, RIGID], ids=["in the world", "under a transform"])
+@pytest.mark.parametrize("parent", [None, RIGID_PLACE], ids=["in the world", "under a transform"])
 def test_the_moving_volume_goes_under_the_transform_and_back(host, parent):
     panel = open_panel(host)
     _fixed, moving = add_pair(parent=parent)
@@ -187,7 +185,7 @@ def test_masks_are_a_label_map_or_a_segmentation(host):
     from MMLNRegistrationLib.scene.volumes import geometry_of_node, label_node
 
     panel = open_panel(host)
-    fixed, moving = add_pair(parent=RIGID)
+    fixed, moving = add_pair(parent=RIGID_PLACE)
     labels = Volume(
         (slicer.util.arrayFromVolume(fixed) > 40).astype(np.uint8), geometry_of_node(fixed), "inside of the subject"
     )

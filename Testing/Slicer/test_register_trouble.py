@@ -163,6 +163,32 @@ def test_other_modules_are_visited_in_the_middle(host, panel):
     assert_contract(panel)
 
 
+def test_undo_and_redo_leave_a_panel_that_works(host, panel):
+    slicer.mrmlScene.SetUndoOn()
+    for class_name in ("vtkMRMLScalarVolumeNode", "vtkMRMLTransformNode"):
+        default = slicer.mrmlScene.CreateNodeByClass(class_name)
+        default.UndoEnabledOn()
+        slicer.mrmlScene.AddDefaultNode(default)
+    try:
+        register_and_wait(host, panel)
+        assert results() == ["atlas warped", "atlas Jacobian"]
+        slicer.mrmlScene.Undo()
+        host.process_events(0.1)
+        assert results() == []
+        assert panel.parameters.register.transform is None
+        host.click(panel.ui.showOverlay)
+        host.click(panel.ui.applyTransform)
+        assert not panel.ui.applyTransform.checked
+        slicer.mrmlScene.Redo()
+        host.process_events(0.1)
+        assert results() == ["atlas warped", "atlas Jacobian"]
+        assert_goes_on(host, panel)
+    finally:
+        slicer.mrmlScene.SetUndoOff()
+        for class_name in ("vtkMRMLScalarVolumeNode", "vtkMRMLTransformNode"):
+            slicer.mrmlScene.GetDefaultNodeByClass(class_name).UndoEnabledOff()
+
+
 def test_worker_is_killed(host, panel, warm_worker):
     start(host, panel)
     os.kill(warm_worker.hello.pid, getattr(signal, "SIGKILL", signal.SIGTERM))

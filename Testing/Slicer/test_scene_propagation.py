@@ -15,13 +15,14 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.fusion import Vote, equal_vote, fuse
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.atlases import Codes, atlas_labels
+from MMLNRegistrationLib.scene.field_file import FieldFile
 from MMLNRegistrationLib.scene.propagation import PropagationNodes, add_propagation, read_propagation
 from MMLNRegistrationLib.scene.segments import propagate_segmentation
-from MMLNRegistrationLib.scene.transform_samples import DisplacementFile
 from MMLNRegistrationLib.scene.transforms import displacement_on_geometry, transform_node
 from MMLNRegistrationLib.scene.volume_files import volume_file
 from MMLNRegistrationLib.scene.volumes import label_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import vtk_matrix
+from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
 
 def written(node: slicer.vtkMRMLDisplayableNode, image: slicer.vtkMRMLVolumeNode, codes: Codes, path: Path) -> Volume:
@@ -158,12 +159,33 @@ def test_any_transform_as_a_field(scene, tmp_path, kind):
         parent = scene.AddNewNodeByClass("vtkMRMLTransformNode")
         parent.SetMatrixTransformToParent(vtk_matrix(matrix))
         node.SetAndObserveTransformNodeID(parent.GetID())
-    field = DisplacementFile(node, subject, atlas)
+    field = FieldFile(node, subject, atlas)
     assert field.fraction == (1 if kind == "own grid" else 0)
     while field.fraction < 1:
         field.sample(0.01)
     field.write(tmp_path / "field.npy")
     expected = displacement_on_geometry(node, geometry)
+    np.testing.assert_allclose(np.load(tmp_path / "field.npy"), expected, atol=1e-4)
+
+
+def test_field_between_volumes_that_are_written_in_their_own_coordinates(scene, tmp_path):
+    """Parents that bend right angles stay outside of the files; the field leads from file to file all the same."""
+    shear = np.array([[1.04, 0.06, 0.0, 3.0], [0.0, 0.97, 0.05, -2.0], [0.03, 0.0, 1.02, 1.5], [0, 0, 0, 1]])
+    above = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    above.SetMatrixTransformToParent(vtk_matrix(shear))
+    volumes = [volume_node(scene, phantom_volume(GEOMETRIES[name]), name) for name in ("oblique", "aligned")]
+    for volume in volumes:
+        volume.SetAndObserveTransformNodeID(above.GetID())
+    subject, atlas = (volume_file(volume) for volume in volumes)
+    assert not subject.is_in_world
+    node = transform_node(scene, displacement(points_ras(GEOMETRIES["aligned"])), GEOMETRIES["aligned"], "field")
+    field = FieldFile(node, subject, atlas)
+    while field.fraction < 1:
+        field.sample(0.01)
+    field.write(tmp_path / "field.npy")
+    world = Geometry(subject.geometry.shape_kji, shear @ subject.geometry.ras_from_ijk)
+    in_world = points_ras(world) + displacement_on_geometry(node, world)
+    expected = transform_points(np.linalg.inv(shear), in_world) - points_ras(subject.geometry)
     np.testing.assert_allclose(np.load(tmp_path / "field.npy"), expected, atol=1e-4)
 
 

@@ -94,6 +94,16 @@ def test_slices_of_time_give_the_whole_field(scene, make):
     np.testing.assert_allclose(sampled(node), displacement_on_geometry(node, GEOMETRY), atol=1e-5)
 
 
+def test_field_on_the_very_grid_is_taken_as_it_is(scene):
+    field = displacement(points_ras(GEOMETRY))
+    node = transform_node(scene, field, GEOMETRY, "field")
+    sampler = DisplacementSampler(node, GEOMETRY)
+    np.testing.assert_allclose(sampler.advance(10.0).reshape(field.shape), field, atol=1e-6)
+    np.testing.assert_allclose(displacement_on_geometry(node, GEOMETRY), field, atol=1e-4)
+    node.Inverse()  # now it is stored to parent, and another transform
+    assert np.abs(DisplacementSampler(node, GEOMETRY).advance(10.0).reshape(field.shape) - field).max() > 1
+
+
 def test_linear_field_by_hand(scene):
     points = points_ras(GEOMETRY)
     expected = points @ MATRIX[:3, :3].T + MATRIX[:3, 3] - points

@@ -69,18 +69,20 @@ def test_register(host, panel, walk):
 
 
 def test_propagate(host, panel, walk):
-    sample_pair()
-    labels = slicer.util.arrayFromVolume(slicer.util.getNode("MNI152 template, deformed")) > 100
-    source = slicer.util.getNode("MNI152 template, deformed")
-    atlas = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "atlas labels")
-    atlas.SetReferenceImageGeometryParameterFromVolumeNode(source)
-    segment = atlas.GetSegmentation().AddEmptySegment("body", "Body")
-    slicer.util.updateSegmentBinaryLabelmapFromArray(labels.astype(np.uint8), atlas, segment, source)
-    host.process_events(0.1)
-    walk("propagate.md", {})
-    result = panel_called(panel, "Propagate").parameters.propagate.segmentation
-    assert result.GetSegmentation().GetNthSegment(0).GetName() == "Body"
-    assert result.GetSegmentation().ContainsRepresentation("Closed surface")
+    """The volumes in the table are those of the segmentation, and the structures lie where they belong."""
+    fixed, moving = sample_pair()
+    regions = np.digitize(slicer.util.arrayFromVolume(moving), (60, 200, 330)).astype(np.uint8)
+    drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Tissues of the deformed template")
+    drawn.CopyOrientation(moving)
+    slicer.util.updateVolumeFromArray(drawn, regions)
+    walk("propagate.md", ON_PROCESSOR)
+    chosen = panel.self().panels[1].parameters.propagate
+    segmentation = chosen.segmentation.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == chosen.table.GetNumberOfRows() == 3
+    expected = np.digitize(slicer.util.arrayFromVolume(fixed), (60, 200, 330))
+    voxels = [int(float(chosen.table.GetCellText(row, 1))) for row in range(3)]
+    assert voxels == pytest.approx([(expected == label).sum() for label in (1, 2, 3)], rel=0.25)
+    assert segmentation.ContainsRepresentation("Closed surface")
 
 
 def test_folding(host, panel, walk, tmp_path):
@@ -129,10 +131,11 @@ def panel_called(widget, name):
 
 
 def test_names_of_the_sample_data_are_those_of_the_page(host):
-    from MMLNRegistrationLib.gui.sample_data import NAMES
+    from MMLNRegistrationLib.gui.sample_data import NAMES, TISSUES_NAME
 
-    text = (PAGES / "register.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in text for name in NAMES)
+    for page, names in (("register.md", NAMES), ("propagate.md", (*NAMES, TISSUES_NAME))):
+        text = (PAGES / page).read_text(encoding="utf-8")
+        assert all(f"`{name}`" in text for name in names)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from .propagate_plan import (
     chosen_atlases,
     earlier_registration,
     hindrance,
+    only_labels,
     plan,
 )
 from .propagate_progress import PropagateProgress
-from .propagate_result import fill_table, jump_to, show_agreement, show_structures, verdict
+from .propagate_result import fill_table, hide_segmentations, jump_to, show_agreement, show_structures, verdict
 from .propagate_run import PropagateRun
 from .session import LastRegistration, Session
 
@@ -43,8 +44,10 @@ class PropagatePanel(Panel):
         self.cards: list[AtlasCard] = []
         self._result: PropagationNodes | None = None
         self._subject: slicer.vtkMRMLVolumeNode | None = None
+        self._drawn: list[slicer.vtkMRMLNode | None] = []
         self._rows: tuple[StructureRow, ...] = ()
         self._reused: LastRegistration | None = None
+        self._offered: slicer.vtkMRMLVolumeNode | None = None
         ui = self.ui
         self._progress = PropagateProgress(ui.progress, ui.status)
         ui.resultFrame.visible = ui.offerFrame.visible = False
@@ -64,8 +67,6 @@ class PropagatePanel(Panel):
         """See Panel."""
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        if parameters.propagate.subject is None and parameters.register.fixed is not None:
-            parameters.propagate.subject = parameters.register.fixed
         self._reuse_registrations()
         self._update()
 
@@ -106,6 +107,7 @@ class PropagatePanel(Panel):
             self._complain(str(error))
             return
         self._subject = parameters.subject
+        self._drawn = [atlas.labels for atlas in chosen_atlases(parameters)]
         nodes = PropagationNodes(parameters.segmentation, parameters.agreement, parameters.table)
         self.ui.resultFrame.visible = False
         self._progress.start()
@@ -130,7 +132,8 @@ class PropagatePanel(Panel):
         ui.show3d.setSegmentationNode(nodes.segmentation)
         ui.showAgreement.visible = result.agreement is not None
         ui.resultFrame.visible = True
-        self._show_structures()
+        hide_segmentations(self._drawn)
+        self._show_structures(fit=True)
         self._update()
 
     def _failed(self, error: JobError) -> None:
@@ -147,6 +150,7 @@ class PropagatePanel(Panel):
         """Bring the cards, the button, its reason and the hints in line with the choices."""
         if self.parameters is None:
             return
+        self._offer_subject()
         parameters, button, running = self.parameters.propagate, self.ui.propagateButton, self.run is not None
         atlases = chosen_atlases(parameters)
         self._show_cards(atlases)
@@ -203,8 +207,17 @@ class PropagatePanel(Panel):
         if choice.image is not atlases[place].image:  # another image: is it registered already?
             earlier = None if self.session.is_remote else earlier_registration(parameters.subject, choice.image)
             choice = choice._replace(transform=earlier)
+            if choice.labels is None:
+                choice = choice._replace(labels=only_labels(parameters.segmentation))
         atlases[place] = choice
         self._choose(atlases)
+
+    def _offer_subject(self) -> None:
+        """The fixed volume of Register is the subject until another is chosen; each is offered once."""
+        fixed, parameters = self.parameters.register.fixed, self.parameters.propagate
+        if fixed is not None and fixed is not self._offered and parameters.subject is None:
+            self._offered = fixed
+            parameters.subject = fixed
 
     def _reuse_registrations(self) -> None:
         """Take the registration that was just made for the atlas that it is of."""
@@ -232,9 +245,9 @@ class PropagatePanel(Panel):
         self.ui.message.text = sentence
         self.ui.message.visible = bool(sentence)
 
-    def _show_structures(self, checked: bool = False) -> None:
+    def _show_structures(self, checked: bool = False, fit: bool = False) -> None:
         if self._result is not None and _is_in_scene(self._result.segmentation):
-            show_structures(self._subject if _is_in_scene(self._subject) else None, self._result.segmentation)
+            show_structures(self._subject if _is_in_scene(self._subject) else None, self._result.segmentation, fit)
 
     def _show_agreement(self, checked: bool = False) -> None:
         if self._result is not None and _is_in_scene(self._result.agreement):
@@ -250,7 +263,7 @@ class PropagatePanel(Panel):
             self.run.abandon()
             self.run = None
             self._progress.end()
-        self._result, self._subject, self._rows = None, None, ()
+        self._result, self._subject, self._drawn, self._rows = None, None, [], ()
         self.ui.show3d.setSegmentationNode(None)
         self.ui.resultFrame.visible = False
         self._complain("")

@@ -13,8 +13,9 @@ from slicer.i18n import tr as _
 
 from ..backend.messages import Atlas, Propagate
 from ..scene.atlases import Codes, atlas_labels
+from ..scene.field_file import FieldFile
 from ..scene.propagation import RESULT_FILES
-from ..scene.transform_samples import DisplacementFile
+from ..scene.spaces import is_under
 from ..scene.volume_files import file_name, volume_file
 from ..scene.volumes import geometry_of_node
 from ..spatial.geometry import Geometry
@@ -43,7 +44,7 @@ class PropagationPlan:
 
     request: Propagate
     inputs: Mapping[Path, Writable]
-    fields: Sequence[DisplacementFile]
+    fields: Sequence[FieldFile]
     codes: Codes
     geometry: Geometry
 
@@ -78,6 +79,17 @@ def earlier_registration(
         )
     ]
     return found[-1] if found else None
+
+
+def only_labels(result: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLNode | None:
+    """The segmentation or label map of the scene where there is one alone, results left out."""
+    nodes = [
+        node
+        for kind in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode")
+        for node in slicer.util.getNodesByClass(kind)
+        if node is not result and not node.GetHideFromEditors()
+    ]
+    return nodes[0] if len(nodes) == 1 else None
 
 
 def hindrance(parameters: Any, model: str, is_remote: bool) -> str:
@@ -126,13 +138,10 @@ def _atlas_hindrance(atlas: AtlasChoice, number: int, parameters: Any, is_remote
             number=number
         )
     for node in (atlas.image, atlas.labels, parameters.subject):
-        parent = node.GetParentTransformNode()
-        while parent is not None:
-            if parent is atlas.transform:
-                return _("{name} lies under {transform} already; take it out, or choose no transform.").format(
-                    name=node.GetName(), transform=parent.GetName()
-                )
-            parent = parent.GetParentTransformNode()
+        if is_under(node, atlas.transform):
+            return _("{name} lies under {transform} already; take it out, or choose no transform.").format(
+                name=node.GetName(), transform=atlas.transform.GetName()
+            )
     return ""
 
 
@@ -147,7 +156,7 @@ def plan(parameters: Any, shared: Any, folder: Path, on_out_of_memory: str = "fa
     subject, codes = volume_file(parameters.subject), Codes()
     subject_path = folder / "subject" / file_name(parameters.subject)
     inputs: dict[Path, Writable] = {subject_path: subject}
-    fields: list[DisplacementFile] = []
+    fields: list[FieldFile] = []
     atlases, are_placed = [], []
     for number, choice in enumerate(chosen_atlases(parameters), start=1):
         assert choice.image is not None
@@ -160,7 +169,7 @@ def plan(parameters: Any, shared: Any, folder: Path, on_out_of_memory: str = "fa
         transform_path = None
         if choice.transform is not None:
             transform_path = folder / f"transform{number}.npy"
-            field = DisplacementFile(choice.transform, subject, image)
+            field = FieldFile(choice.transform, subject, image)
             inputs[transform_path] = field
             fields.append(field)
         else:

@@ -56,12 +56,21 @@ def fill_table(table: Any, rows: Sequence[StructureRow]) -> None:
     header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
 
-def show_structures(subject: slicer.vtkMRMLVolumeNode | None, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """Show the segmentation over the subject alone in all slice views."""
+def show_structures(
+    subject: slicer.vtkMRMLVolumeNode | None, segmentation: slicer.vtkMRMLSegmentationNode, fit: bool
+) -> None:
+    """Show the segmentation over the subject alone in all slice views. fit: centre them on the subject."""
     segmentation.CreateDefaultDisplayNodes()
     segmentation.GetDisplayNode().SetVisibility(True)
     if subject is not None:
-        slicer.util.setSliceViewerLayers(background=subject, foreground=None, label=None)
+        slicer.util.setSliceViewerLayers(background=subject, foreground=None, label=None, fit=fit)
+
+
+def hide_segmentations(nodes: Sequence[slicer.vtkMRMLNode | None]) -> None:
+    """Hide those of the nodes that are segmentations and still there: an atlas's would lie over the result."""
+    for node in nodes:
+        if node is not None and node.GetScene() is not None and node.IsA("vtkMRMLSegmentationNode"):
+            node.SetDisplayVisibility(False)
 
 
 def show_agreement(subject: slicer.vtkMRMLVolumeNode | None, agreement: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -80,7 +89,7 @@ def jump_to(row: StructureRow) -> None:
 
 def _icon(colour: tuple[float, float, float]) -> Any:
     pixmap = qt.QPixmap(14, 14)
-    pixmap.fill(qt.QColor.fromRgbF(*colour))
+    pixmap.fill(qt.QColor(*[round(255 * share) for share in colour]))
     return qt.QIcon(pixmap)
 
 

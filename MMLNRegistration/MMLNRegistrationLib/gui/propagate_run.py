@@ -5,6 +5,7 @@ The scene is touched by the first and the last, all else is done by threads and 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -112,7 +113,13 @@ class PropagateRun:
         subject = self._subject if _is_in_scene(self._subject) else None
         nodes = add_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
         self._is_over = True
+        self._tidy_up()
         self._on_done(nodes, result, report)
+
+    def _tidy_up(self) -> None:
+        """Remove the files, which are in the scene by now; what cannot be removed yet goes with the session."""
+        folder = self.plan.request.output.parent
+        self._session.in_thread(partial(shutil.rmtree, folder, ignore_errors=True), _pass_over, _pass_over)
 
     def _stops(self) -> bool:
         """Whether nobody wants it any more; the one who should know is told."""
@@ -124,6 +131,7 @@ class PropagateRun:
         if self._is_over:
             return
         self._is_over = True
+        self._tidy_up()
         if isinstance(error, JobError):
             self._on_error(error)
         elif isinstance(error, OSError) and error.strerror:
@@ -134,6 +142,10 @@ class PropagateRun:
             self._on_error(JobError("input", str(error)))
         else:
             self._on_error(JobError("failed", f"A fault of the program ({type(error).__name__}: {error})."))
+
+
+def _pass_over(outcome: object) -> None:
+    """Nobody needs to know."""
 
 
 def _is_in_scene(node: slicer.vtkMRMLNode | None) -> bool:

@@ -5,7 +5,7 @@ Only the first and the last touch the scene, all else is done by threads and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ import slicer
 from ..backend.jobs import Job, JobError
 from ..backend.messages import Outcome
 from ..errors import InputError
-from ..scene.results import ResultArrays, ResultNodes, add_result, read_result
+from ..scene.results import ResultArrays, ResultNodes, adding_result, read_result
+from .pumping import Pump
 from .register_plan import Plan
 from .session import LastRegistration, Session
 from .volume_files import write_files
@@ -42,6 +43,7 @@ class RegisterRun:
         self._names = pair[0].GetName(), pair[1].GetName()
         self._on_progress, self._on_done, self._on_error = on_progress, on_done, on_error
         self._job: Job | None = None
+        self._pump = Pump()
         self._is_cancelled = self._is_over = False
 
     def start(self) -> None:
@@ -58,6 +60,7 @@ class RegisterRun:
     def abandon(self) -> None:
         """Stop it and tell nobody: the scene or the window that it was for is gone."""
         self._is_over = True
+        self._pump.stop()
         self.cancel()
 
     def _submit(self) -> None:
@@ -86,16 +89,25 @@ class RegisterRun:
             return
         fixed, moving = (node if _is_in_scene(node) else None for node in self.pair)
         nodes = ResultNodes(*(node if _is_in_scene(node) else None for node in self._targets()))
-        nodes = add_result(slicer.mrmlScene, result, self._names, (fixed, moving), nodes)
-        assert nodes.transform is not None
+        steps = adding_result(slicer.mrmlScene, result, self._names, (fixed, moving), nodes)
+        self._pump.start(self._taken(steps), partial(self._end, report), self._fail)
+
+    def _taken(self, steps: Iterator[ResultNodes]) -> Iterator[float]:
+        for nodes in steps:
+            self._nodes = nodes
+            yield 0.0
+
+    def _end(self, report: Mapping[str, Any]) -> None:
+        fixed, moving = (node if _is_in_scene(node) else None for node in self.pair)
+        assert self._nodes.transform is not None
         self._session.last = LastRegistration(
             fixed.GetID() if fixed is not None else "",
             moving.GetID() if moving is not None else "",
-            nodes.transform.GetID(),
+            self._nodes.transform.GetID(),
             self.plan.request.output,
         )
         self._is_over = True
-        self._on_done(nodes, report)
+        self._on_done(self._nodes, report)
 
     def _targets(self) -> tuple[slicer.vtkMRMLNode | None, ...]:
         return self._nodes.transform, self._nodes.warped, self._nodes.jacobian

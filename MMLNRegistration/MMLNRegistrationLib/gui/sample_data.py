@@ -17,6 +17,8 @@ from .session import slicer_python, worker_environment
 CATEGORY = "MMLNRegistration"
 NAMES = ("MNI152 template", "MNI152 template, deformed")
 FILES = ("fixed.nii.gz", "moving.nii.gz")
+TISSUES_NAME, TISSUES_FILE = "Tissues of the deformed template", "moving_tissues.nii.gz"
+"""A label map of the second brain, to propagate to the first."""
 _MODULE = "MMLNRegistrationLib.demo_files"
 _MILLISECONDS_BETWEEN_LOOKS = 200
 
@@ -84,9 +86,25 @@ class SampleMaker:
                 self.nodes.append(
                     slicer.util.loadVolume(str(Path(self._folder.name) / file), properties={"name": name})
                 )
+            self.nodes.append(_load_tissues(Path(self._folder.name) / TISSUES_FILE))
             slicer.util.showStatusMessage(_("Two brains to register are loaded."), 3000)
         else:
             last = complaint.splitlines()[-1] if complaint else _("it said nothing")
             slicer.util.errorDisplay(_("The sample data could not be made: {reason}").format(reason=last))
         self._folder.cleanup()
         self.is_done = True
+
+
+def _load_tissues(file: Path) -> slicer.vtkMRMLLabelMapVolumeNode:
+    """The label map with names and colours for its labels, those of quality.demo_pair."""
+    node = slicer.util.loadLabelVolume(str(file), properties={"name": TISSUES_NAME})
+    colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", "Tissues")
+    colours.SetTypeToUser()
+    colours.SetNumberOfColors(4)
+    colours.SetColor(0, _("Background"), 0.0, 0.0, 0.0, 0.0)
+    colours.SetColor(1, _("Grey matter"), 0.78, 0.52, 0.47, 1.0)
+    colours.SetColor(2, _("White matter"), 0.93, 0.86, 0.74, 1.0)
+    colours.SetColor(3, _("Fluid"), 0.37, 0.63, 0.85, 1.0)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAndObserveColorNodeID(colours.GetID())
+    return node

@@ -12,16 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
-from .parents import world_from_node
-from .segments import LABELMAP, label_colour, with_labelmaps
+from .segments import LABELMAP, label_colour, layers_in_world, with_labelmaps
 from .volume_files import VolumeFile, has_right_angles
 from .volumes import geometry_of_node, scalars_of_node
-from .vtk_arrays import array_from_image, index_from_array_index, matrix_from_vtk
 
 Colour = tuple[float, float, float]
 
@@ -182,7 +179,7 @@ def atlas_labels(node: slicer.vtkMRMLDisplayableNode, image: VolumeFile, codes: 
 
 
 def _segment_layers(node: slicer.vtkMRMLSegmentationNode, codes: Codes) -> tuple[Layer, ...]:
-    segmentation, world_from_segments = with_labelmaps(node), world_from_node(node)
+    segmentation = with_labelmaps(node)
     numbers: list[dict[int, int]] = [{} for _ in range(segmentation.GetNumberOfLayers(LABELMAP))]
     names: list[str] = []
     for index in range(segmentation.GetNumberOfSegments()):
@@ -190,25 +187,12 @@ def _segment_layers(node: slicer.vtkMRMLSegmentationNode, codes: Codes) -> tuple
         segment = segmentation.GetSegment(segment_id)
         metadata = slicer.vtkSegment()
         metadata.DeepCopyMetadata(segment)
+        structure = Structure(segment.GetName(), segment.GetColor(), metadata, segment_id)
         name = segment.GetName().strip().casefold()
-        number = codes.of_segment(
-            Structure(segment.GetName(), segment.GetColor(), metadata, segment_id), names.count(name)
-        )
+        number = codes.of_segment(structure, names.count(name))
         names.append(name)
         numbers[segmentation.GetLayerIndex(segment_id, LABELMAP)][segment.GetLabelValue()] = number
-    layers = []
-    for index, own in enumerate(numbers):
-        oriented = segmentation.GetLayerDataObject(index, LABELMAP)
-        if oriented is None or oriented.GetNumberOfPoints() == 0:
-            continue
-        matrix = vtk.vtkMatrix4x4()
-        oriented.GetImageToWorldMatrix(matrix)
-        world_from_ijk = world_from_segments @ matrix_from_vtk(matrix) @ index_from_array_index(oriented)
-        voxels_kji = array_from_image(oriented)
-        layers.append(Layer(voxels_kji, Geometry(voxels_kji.shape, world_from_ijk), own))
-    if not layers:
-        raise InputError(f"The segments of {node.GetName()} are empty; choose a segmentation with something drawn.")
-    return tuple(layers)
+    return tuple(Layer(voxels, grid, numbers[index]) for index, (voxels, grid) in layers_in_world(node).items())
 
 
 def _named_labels(node: slicer.vtkMRMLVolumeNode) -> dict[int, Structure]:

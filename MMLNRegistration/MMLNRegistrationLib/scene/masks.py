@@ -7,16 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..spatial.geometry import Geometry, Matrix, transform_points
-from .parents import world_from_node
-from .segments import LABELMAP, with_labelmaps
+from .segments import layers_in_world
 from .volume_files import VolumeFile
 from .volumes import geometry_of_node, scalars_of_node
-from .vtk_arrays import array_from_image, index_from_array_index, matrix_from_vtk
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +39,7 @@ def mask_file(node: slicer.vtkMRMLDisplayableNode, image: VolumeFile) -> MaskFil
     """
     if not node.IsA("vtkMRMLSegmentationNode"):
         return MaskFile(((scalars_of_node(node), geometry_of_node(node)),), image)
-    segmentation, world_from_segments = with_labelmaps(node), world_from_node(node)
-    layers = []
-    for index in range(segmentation.GetNumberOfLayers(LABELMAP)):
-        oriented = segmentation.GetLayerDataObject(index, LABELMAP)
-        if oriented.GetNumberOfPoints() == 0:
-            continue
-        matrix = vtk.vtkMatrix4x4()
-        oriented.GetImageToWorldMatrix(matrix)
-        world_from_ijk = world_from_segments @ matrix_from_vtk(matrix) @ index_from_array_index(oriented)
-        voxels_kji = array_from_image(oriented)
-        layers.append((voxels_kji, Geometry(voxels_kji.shape, world_from_ijk)))
-    if not layers:
-        raise InputError(f"The segments of {node.GetName()} are empty; choose another mask, or none.")
-    return MaskFile(tuple(layers), image)
+    return MaskFile(tuple(layers_in_world(node).values()), image)
 
 
 def _mark(inside_kji: NDArray[np.uint8], voxels_kji: NDArray, mask_from_ijk: Matrix) -> None:

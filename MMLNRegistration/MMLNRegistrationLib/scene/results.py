@@ -5,7 +5,8 @@ Reading takes time and may be done by any thread. Putting it into the scene is f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,19 +75,38 @@ def add_result(
 
     names, pair: of the fixed and the moving volume; None for one that has been removed meanwhile.
     """
+    *_steps, filled = adding_result(scene, result, names, pair, nodes)
+    return filled
+
+
+def adding_result(
+    scene: slicer.vtkMRMLScene,
+    result: ResultArrays,
+    names: tuple[str, str],
+    pair: tuple[slicer.vtkMRMLVolumeNode | None, slicer.vtkMRMLVolumeNode | None],
+    nodes: ResultNodes,
+) -> Iterator[ResultNodes]:
+    """add_result in steps of some milliseconds, with the nodes that are there after each; the last one has them all."""
     scene.SaveStateForUndo()
     fixed, moving = names
     transform = nodes.transform or scene.AddNewNodeByClass("vtkMRMLTransformNode", f"{moving} to {fixed}")
     fill_transform_node(transform, result.displacement_mm, result.geometry, *pair)
+    yield (nodes := replace(nodes, transform=transform))
+
     warped = nodes.warped or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{moving} warped")
+    warped.SetAttribute(RESULT_ATTRIBUTE, "1")
+    yield (nodes := replace(nodes, warped=warped))
     fill_volume_node(warped, result.warped, result.geometry)
     show_in_grey(scene, warped, result.warped_window)
+    yield nodes
+
     jacobian = nodes.jacobian or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{moving} Jacobian")
+    jacobian.SetAttribute(RESULT_ATTRIBUTE, "1")
+    yield (nodes := replace(nodes, jacobian=jacobian))
     fill_volume_node(jacobian, result.jacobian, result.geometry)
+    yield nodes
     show_as_jacobian(scene, jacobian)
-    for node in (warped, jacobian):
-        node.SetAttribute(RESULT_ATTRIBUTE, "1")
-    return ResultNodes(transform, warped, jacobian)
+    yield nodes
 
 
 def _read_array(path: Path, geometry: Geometry) -> OwnedArray:

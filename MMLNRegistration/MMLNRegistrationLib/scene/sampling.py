@@ -10,10 +10,13 @@ import vtk
 from numpy.typing import NDArray
 
 from ..spatial.geometry import Geometry, transform_points
-from .transforms import transformed_points
+from .transforms import stored_field, transformed_points
 
 _PIECE_POINTS = 2048
 """Points put through the transform at a time: some milliseconds, also where Slicer has to invert it for each."""
+
+_PIECE_VECTORS = 1 << 16
+"""Vectors taken at a time where the node holds them at these very voxels."""
 
 
 class DisplacementSampler:
@@ -27,6 +30,8 @@ class DisplacementSampler:
         """geometry: the grid, in the world."""
         self._own_from_world = vtk.vtkGeneralTransform()
         slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, self._own_from_world)
+        stored = stored_field(node)
+        self._stored = stored if stored is not None and stored.geometry.matches(geometry) else None
         self._geometry = geometry
         self._count = int(np.prod(geometry.shape_kji))
         self._place = 0
@@ -52,6 +57,11 @@ class DisplacementSampler:
         return np.concatenate(pieces) if pieces else np.empty((0, 3), np.float32)
 
     def _next(self) -> NDArray[np.float32]:
+        if self._stored is not None:
+            flat = self._stored.vectors.reshape(-1, 3)
+            vectors = flat[self._place : self._place + _PIECE_VECTORS] * self._stored.scale + self._stored.shift
+            self._place += len(vectors)
+            return vectors.astype(np.float32)
         places = np.arange(self._place, min(self._place + _PIECE_POINTS, self._count))
         index_kji = np.stack(np.unravel_index(places, self._geometry.shape_kji), axis=-1)
         points_ras = transform_points(self._geometry.ras_from_ijk, index_kji[:, ::-1])

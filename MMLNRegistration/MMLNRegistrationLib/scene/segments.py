@@ -123,6 +123,26 @@ def with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentati
     return converted
 
 
+def layers_in_world(node: slicer.vtkMRMLSegmentationNode) -> dict[int, tuple[NDArray, Geometry]]:
+    """The layers of a segmentation that hold voxels, by their index: views (K, J, I), and their grids in the world.
+
+    Raises InputError when it has no segments, no layer holds voxels, or it lies under a non-linear transform.
+    """
+    segmentation, world_from_segments = with_labelmaps(node), world_from_node(node)
+    layers = {}
+    for index in range(segmentation.GetNumberOfLayers(LABELMAP)):
+        image = segmentation.GetLayerDataObject(index, LABELMAP)
+        if image is not None and image.GetNumberOfPoints() > 0:
+            matrix = vtk.vtkMatrix4x4()
+            image.GetImageToWorldMatrix(matrix)
+            world_from_ijk = world_from_segments @ matrix_from_vtk(matrix) @ index_from_array_index(image)
+            voxels_kji = array_from_image(image)
+            layers[index] = voxels_kji, Geometry(voxels_kji.shape, world_from_ijk)
+    if not layers:
+        raise InputError(f"The segments of {node.GetName()} are empty; choose a segmentation with something drawn.")
+    return layers
+
+
 def _propagated_layer(
     atlas_image: slicer.vtkOrientedImageData,
     world_from_atlas: NDArray[np.float64],

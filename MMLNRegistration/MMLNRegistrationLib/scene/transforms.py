@@ -7,6 +7,8 @@ itself where it needs the other direction, as for markups and models.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import slicer
 import vtk
@@ -66,6 +68,35 @@ def fill_transform_node(
         node.SetNodeReferenceID(role, volume.GetID() if volume is not None else None)
 
 
+class StoredField(NamedTuple):
+    """What a node holds of a field: u = vectors * scale + shift, in mm, at the voxels of geometry.
+
+    vectors: (K, J, I, 3), components R, A, S, a view of what the node has.
+    """
+
+    vectors: NDArray
+    scale: float
+    shift: float
+    geometry: Geometry
+
+
+def stored_field(node: slicer.vtkMRMLTransformNode) -> StoredField | None:
+    """The single from-parent grid that a transform node holds; None when it holds anything else, or has a parent."""
+    transform = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True)
+    if transform is None or node.GetParentTransformNode() is not None:
+        return None
+    transform.Update()
+    grid = transform.GetDisplacementGrid()
+    vectors = array_from_image(grid)
+    direction = transform.GetGridDirectionMatrix()
+    ras_from_index = translation_matrix(np.array(grid.GetOrigin()))
+    if direction is not None:
+        ras_from_index = ras_from_index @ matrix_from_vtk(direction)
+    ras_from_index = ras_from_index @ np.diag([*grid.GetSpacing(), 1.0])
+    geometry = Geometry(vectors.shape[:3], ras_from_index @ index_from_array_index(grid))
+    return StoredField(vectors, transform.GetDisplacementScale(), transform.GetDisplacementShift(), geometry)
+
+
 def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[np.float32], Geometry]:
     """The displacement field that a transform node holds, without resampling, and its grid.
 
@@ -74,21 +105,12 @@ def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[n
     Raises InputError when the node holds anything else than one from-parent grid, or has a parent transform;
     displacement_on_geometry samples those.
     """
-    transform = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True)
-    if transform is None or node.GetParentTransformNode() is not None:
+    stored = stored_field(node)
+    if stored is None:
         raise InputError(
             f"{node.GetName()} is not a single displacement field from parent; convert it to a grid transform first."
         )
-    transform.Update()
-    grid = transform.GetDisplacementGrid()
-    values = array_from_image(grid) * transform.GetDisplacementScale() + transform.GetDisplacementShift()
-    direction = transform.GetGridDirectionMatrix()
-    ras_from_index = translation_matrix(np.array(grid.GetOrigin()))
-    if direction is not None:
-        ras_from_index = ras_from_index @ matrix_from_vtk(direction)
-    ras_from_index = ras_from_index @ np.diag([*grid.GetSpacing(), 1.0])
-    geometry = Geometry(values.shape[:3], ras_from_index @ index_from_array_index(grid))
-    return values.astype(np.float32), geometry
+    return (stored.vectors * stored.scale + stored.shift).astype(np.float32), stored.geometry
 
 
 def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> NDArray[np.float32]:

@@ -76,9 +76,15 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
     def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
         painter = QtWidgets.QStylePainter(self)
+        try:
+            self._paint(painter, self.rect)
+        finally:
+            # Qt crashes on a painter that outlives its event.
+            painter.end()
+
+    def _paint(self, painter: QtWidgets.QStylePainter, whole: QtCore.QRect) -> None:
         option = QtWidgets.QStyleOptionButton()
         option.initFrom(self)
-        whole = self.rect
         option.rect = QtCore.QRect(0, 0, whole.width(), HEADER_PIXELS)
         option.text = ""
         option.state |= QtWidgets.QStyle.StateFlag.State_Raised
@@ -90,7 +96,6 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         if not state(self)["collapsed"]:
             painter.setPen(self.palette.color(QtGui.QPalette.ColorRole.Mid))
             painter.drawRect(0, HEADER_PIXELS, whole.width() - 1, whole.height() - HEADER_PIXELS - 1)
-        painter.end()
 
 
 @stand_in
