@@ -106,3 +106,19 @@ def test_panel_can_be_looked_at(host, panel, tmp_path):
     picture = host.grab(panel, tmp_path / "panel.png")
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert picture.stat().st_size > 2000
+
+
+def test_window_shows_panel_and_views(host, panel, tmp_path):
+    import qt
+    from host.window import GAP_PIXELS, LEAST_HEIGHT, PANEL_WIDTH, VIEW_BARS, VIEWS_WIDTH, write_views, write_window
+
+    slicer.util.setSliceViewerLayers(background=add_volume(), fit=True)
+    window = qt.QImage(str(write_window(panel, tmp_path / "window.png")))
+    assert (window.width(), window.height()) == (PANEL_WIDTH + GAP_PIXELS + VIEWS_WIDTH, LEAST_HEIGHT)
+    assert window.pixelColor(PANEL_WIDTH + GAP_PIXELS + 300, 2).name() == VIEW_BARS["Red"]
+    views = qt.QImage(str(write_views(tmp_path / "views.png", (60, 50))))
+    assert [views.pixelColor(number * (60 + GAP_PIXELS) + 50, 2).name() for number in range(3)] == list(
+        VIEW_BARS.values()
+    )
+    chart = slicer.util.plot(np.eye(3), show=False)
+    assert write_window(panel, tmp_path / "chart.png", chart).stat().st_size > 5000

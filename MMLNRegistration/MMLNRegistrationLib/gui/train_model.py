@@ -17,6 +17,7 @@ class TrainModel:
         """ui: with the widgets modelFile, modelCard, modelProblem and useModel."""
         self._ui = ui
         self._of_run = ""
+        self._written: int | None = None
         ui.modelFile.nameFilters = ["*.safetensors"]
         ui.modelFile.connect("currentPathChanged(QString)", self._chosen)
         self._chosen(ui.modelFile.currentPath)
@@ -28,12 +29,16 @@ class TrainModel:
 
     def told(self, best: Path | None) -> None:
         """The best network of the run, None while it has none. What the user has chosen himself stays."""
-        path = "" if best is None else str(best)
-        if path == self._of_run:
+        path, written = ("", None) if best is None else (str(best), _time_written(best))
+        if (path, written) == (self._of_run, self._written):
             return
         is_the_runs = self._ui.modelFile.currentPath in ("", self._of_run)
-        self._of_run = path
-        if is_the_runs:
+        self._of_run, self._written = path, written
+        if not is_the_runs:
+            return
+        if self._ui.modelFile.currentPath == path:
+            self._chosen(path)  # the same file, with a better network in it
+        else:
             self._ui.modelFile.currentPath = path
 
     def _chosen(self, path: str) -> None:
@@ -48,6 +53,14 @@ class TrainModel:
         ui.modelProblem.text = problem
         ui.modelProblem.visible = bool(problem)
         ui.useModel.enabled = bool(text)
+
+
+def _time_written(path: Path) -> int | None:
+    """In nanoseconds; None while there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _card(path: Path) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ctk
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -25,14 +24,12 @@ from .train_curves import TrainCurves
 from .train_data import DataCheck, require_existing
 from .train_follower import RunFollower, RunNews
 from .train_model import TrainModel
+from .train_paths import PathLines
 from .train_plan import can_resume, hindrance, train_request, write_settings
 from .train_presets import TrainPreset, fill_in, settings_of
 from .train_preview import TrainPreview
 from .train_runs import KnownRuns
 from .train_words import best_text, state_text
-
-_PATHS = {"data": "data", "validationData": "validation_data", "runFolder": "run_folder"}
-"""Lines with a path, and the parameters that they show."""
 
 _NO_RUN = detached.RunState("none")
 
@@ -50,7 +47,7 @@ class TrainPanel(Panel):
         self._preset: TrainPreset | None = None
         self._log = ""
         self._followed = ""
-        self._is_acting = self._is_showing = False
+        self._is_acting = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self.check = DataCheck(session, ui, self._complain)
         self.curves = TrainCurves(ui.curve)
@@ -58,9 +55,7 @@ class TrainPanel(Panel):
         self.model = TrainModel(ui)
         self.runs = KnownRuns(ui.runs, self._run_chosen)
         self._device = DeviceChoice(session, ui.device, ui.refreshDevices, self._device_chosen, self._complain)
-        for name in _PATHS:
-            getattr(ui, name).filters = ctk.ctkPathLineEdit.Dirs
-            getattr(ui, name).connect("currentPathChanged(QString)", self._paths_edited)
+        self._paths = PathLines(ui, self._path_edited)
         ui.checkButton.connect("clicked(bool)", self._check_clicked)
         ui.startButton.connect("clicked(bool)", self._start_clicked)
         ui.resumeButton.connect("clicked(bool)", self._resume_clicked)
@@ -228,7 +223,7 @@ class TrainPanel(Panel):
             with slicer.util.NodeModify(self.parameters.parameterNode):
                 fill_in(self.parameters, self._preset)
         ui, train, state = self.ui, self.parameters.train, self.state
-        self._show_paths(train)
+        self._paths.show(train)
         at_work = state.is_at_work
         reason = "" if at_work else hindrance(train, state)
         ui.startButton.text = _("Stop") if at_work else _("Start training")
@@ -268,24 +263,14 @@ class TrainPanel(Panel):
             return _("A server is in use; empty its address in Register: training is done on this machine.")
         return what_it_does if has_data else _("Choose the folder with the scans to train on.")
 
-    def _show_paths(self, train: Any) -> None:
-        self._is_showing = True
-        for name, parameter in _PATHS.items():
-            if getattr(self.ui, name).currentPath.strip() != getattr(train, parameter):
-                getattr(self.ui, name).currentPath = getattr(train, parameter)
-        self._is_showing = False
-
-    def _paths_edited(self, path: str) -> None:
-        if self.parameters is None or self._is_showing:
+    def _path_edited(self, parameter: str, text: str) -> None:
+        if self.parameters is None or getattr(self.parameters.train, parameter) == text:
             return
-        for name, parameter in _PATHS.items():
-            shown = getattr(self.ui, name).currentPath.strip()
-            if getattr(self.parameters.train, parameter) != shown:
-                setattr(self.parameters.train, parameter, shown)
-                if parameter == "run_folder":
-                    self._another_run()
-                else:
-                    self.check.forget()
+        setattr(self.parameters.train, parameter, text)
+        if parameter == "run_folder":
+            self._another_run()
+        else:
+            self.check.forget()
 
     def _run_chosen(self, folder: str) -> None:
         if self.parameters is not None and self.parameters.train.run_folder != folder:

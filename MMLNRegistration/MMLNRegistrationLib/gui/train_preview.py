@@ -34,7 +34,7 @@ class TrainPreview:
         return self._job is not None or self._reads
 
     def start(self, run: Path) -> None:
-        """Make one of the run; the button can be pressed again when it is there. Raises InputError when nothing can be asked."""
+        """Make one of the run; until it is there the button is disabled. Raises InputError as Session.submit."""
         request = Preview(run=run, output=self._session.new_folder(), pair=self._ui.previewPair.value - 1)
         self._is_wanted = True
         self._job = self._session.submit(request, None, self._done, self._failed)
