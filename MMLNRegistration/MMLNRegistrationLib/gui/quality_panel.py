@@ -137,7 +137,7 @@ class QualityPanel(Panel):
     def _fill(self, result: InspectionResult) -> Iterator[float]:
         """Also where another module is seen now, and the widgets are bound to none."""
         assert self.run is not None
-        return result_steps(self._asked.quality, result, *self.run.nodes[:2])
+        return result_steps(self._asked, result, *self.run.nodes[:2])
 
     def _done(self) -> None:
         run, self.run = self.run, None
