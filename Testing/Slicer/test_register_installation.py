@@ -66,7 +66,7 @@ def settings_mark() -> object:
 def test_opening_the_module_asks_nothing_and_needs_no_torch():
     code = f"""
 import sys
-sys.modules["torch"] = sys.modules["SimpleITK"] = None
+sys.modules["torch"] = sys.modules["safetensors"] = None
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from host import start
 host = start()

@@ -307,6 +307,24 @@ def test_an_initial_transform_that_is_not_linear(host, panel):
     assert panel.ui.message.text == "warp is not linear; choose a rigid or affine transform."
 
 
+def test_presets_become_requests(host, panel, tmp_path):
+    from MMLNRegistrationLib.gui.register_parameters import AS_PRESET
+    from MMLNRegistrationLib.gui.register_plan import plan
+    from MMLNRegistrationLib.gui.register_presets import Preset, Similarity
+
+    def request(preset, iterations=AS_PRESET, similarity=Similarity.AS_PRESET, model=""):
+        panel.parameters.register.preset, panel.parameters.register.iterations = preset, iterations
+        panel.parameters.register.similarity, panel.parameters.register.model = similarity, model
+        asked = plan(panel.parameters.register, tmp_path).request
+        return asked.refine, asked.similarity, asked.model
+
+    assert request(Preset.ACCURATE) == (20, "local_correlation", None)
+    assert request(Preset.QUICK) == (7, "local_correlation", None)
+    assert request(Preset.ANY_CONTRAST) == (20, "mutual_information", None)
+    assert request(Preset.ACCURATE, 3, Similarity.MIND, "mine.safetensors") == (3, "mind", "mine.safetensors")
+    assert request(Preset.NETWORK, 3, model="mine.safetensors") == (0, "local_correlation", "mine.safetensors")
+
+
 def test_a_missing_network_is_told(host, panel):
     panel.ui.model.currentPath = (
         "/nowhere/network.safetensors" if sys.platform != "win32" else "C:/nowhere/n.safetensors"

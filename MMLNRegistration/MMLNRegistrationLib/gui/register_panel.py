@@ -226,6 +226,7 @@ class RegisterPanel(Panel):
             except InputError as error:
                 self._complain(str(error))
         self.ui.applyTransform.checked = self._moved is not None
+        self._update()
 
     def _node_added(self, caller: Any, event: Any) -> None:
         # Later: the node is not yet what it will be, such as one that is being read from a file.
