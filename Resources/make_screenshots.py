@@ -123,7 +123,7 @@ def register(host: Any, widget: Any, data: Data, folder: Path) -> None:
     panel = open_tab(host, widget, "Register")
     panel.parameters.register.fixed = data.fixed
     panel.parameters.register.moving = data.moving
-    panel.parameters.register.preset = Preset.QUICK
+    panel.parameters.register.preset = Preset.ACCURATE
     run(host, panel.ui.registerButton, panel)
     write_window(widget, folder / "module-register.png")
     write_views(folder / "view-overlay.png")

@@ -103,7 +103,7 @@ def open_panel(host):
     widget.ui.tabs.setCurrentWidget(panel.widget)
     from MMLNRegistrationLib.gui.register_presets import Preset
 
-    panel.parameters.propagate.preset = Preset.QUICK
+    panel.parameters.propagate.preset = Preset.FAST
     panel.parameters.register.device = "cpu"
     host.process_events()
     return panel

@@ -286,15 +286,10 @@ def test_reasons_why_register_is_disabled(host, panel):
     panel.parameters.register.warped = atlas
     assert reason() == "atlas cannot be overwritten by a result; choose another node for it."
     panel.parameters.register.warped = None
-    panel.parameters.register.preset = Preset.NETWORK
-    assert reason() == "This preset needs a network: choose a file under Expert, or train one."
-    panel.ui.model.currentPath = "network.safetensors"
-    assert panel.parameters.register.model == "network.safetensors"
-    assert panel.ui.registerButton.enabled
     warp = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
     warp.SetAndObserveTransformFromParent(slicer.vtkOrientedGridTransform())
     atlas.SetAndObserveTransformNodeID(warp.GetID())
-    panel.parameters.register.preset = Preset.QUICK
+    panel.parameters.register.preset = Preset.FAST
     assert reason() == "atlas lies under the non-linear transform warp; take it out or harden it first."
 
 
@@ -318,11 +313,11 @@ def test_presets_become_requests(host, panel, tmp_path):
         asked = plan(panel.parameters.register, tmp_path).request
         return asked.refine, asked.similarity, asked.model
 
-    assert request(Preset.ACCURATE) == (20, "local_correlation", None)
-    assert request(Preset.QUICK) == (7, "local_correlation", None)
-    assert request(Preset.ANY_CONTRAST) == (20, "mutual_information", None)
+    assert request(Preset.ACCURATE) == (None, "local_correlation", None)
+    assert request(Preset.FAST) == (0, "local_correlation", None)
+    assert request(Preset.ANY_CONTRAST) == (None, "mutual_information", None)
     assert request(Preset.ACCURATE, 3, Similarity.MIND, "mine.safetensors") == (3, "mind", "mine.safetensors")
-    assert request(Preset.NETWORK, 3, model="mine.safetensors") == (0, "local_correlation", "mine.safetensors")
+    assert request(Preset.FAST, 3, model="mine.safetensors") == (0, "local_correlation", "mine.safetensors")
 
 
 def test_a_missing_network_is_told(host, panel):

@@ -154,7 +154,7 @@ class PropagatePanel(Panel):
         parameters, button, running = self.parameters.propagate, self.ui.propagateButton, self.run is not None
         atlases = chosen_atlases(parameters)
         self._show_cards(atlases)
-        reason = "" if running else hindrance(parameters, self.parameters.register.model, self.session.is_remote)
+        reason = "" if running else hindrance(parameters, self.session.is_remote)
         button.text = _("Cancel") if running else _("Propagate")
         button.enabled = not reason
         button.toolTip = reason or (

@@ -19,7 +19,7 @@ from ..scene.spaces import is_under
 from ..scene.volume_files import file_name, volume_file
 from ..scene.volumes import geometry_of_node
 from ..spatial.geometry import Geometry
-from .register_presets import PRESETS, bundled_networks
+from .register_presets import PRESETS
 from .volume_files import Writable
 
 FILES = (*RESULT_FILES, "volumes.csv", "report.json")
@@ -92,11 +92,8 @@ def only_labels(result: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRML
     return nodes[0] if len(nodes) == 1 else None
 
 
-def hindrance(parameters: Any, model: str, is_remote: bool) -> str:
-    """Why Propagate cannot be pressed, as a sentence; empty when it can. parameters: a PropagateParameters.
-
-    model: the network that is chosen for registrations, empty for the program's own choice.
-    """
+def hindrance(parameters: Any, is_remote: bool) -> str:
+    """Why Propagate cannot be pressed, as a sentence; empty when it can. parameters: a PropagateParameters."""
     subject, atlases = parameters.subject, chosen_atlases(parameters)
     if subject is None:
         return _("Choose a subject.")
@@ -114,9 +111,6 @@ def hindrance(parameters: Any, model: str, is_remote: bool) -> str:
         return _("{name} cannot be overwritten by a result; choose another node for it.").format(
             name=parameters.agreement.GetName()
         )
-    registers = any(atlas.transform is None for atlas in atlases)
-    if registers and PRESETS[parameters.preset].needs_network and not (model or bundled_networks()):
-        return _("This preset needs a network: choose a file under Register, Expert, or train one.")
     return ""
 
 
@@ -176,9 +170,6 @@ def plan(parameters: Any, shared: Any, folder: Path, on_out_of_memory: str = "fa
             parents = choice.image.GetParentTransformNode(), parameters.subject.GetParentTransformNode()
             are_placed.append(parents[0] not in (None, parents[1]) and image.is_in_world and subject.is_in_world)
         atlases.append(Atlas(image=image_path, labels=labels_path, transform=transform_path))
-    network = shared.model or None
-    if network is None and settings.needs_network and are_placed:
-        network = bundled_networks()[0]
     request = Propagate(
         subject=subject_path,
         atlases=tuple(atlases),
@@ -186,7 +177,7 @@ def plan(parameters: Any, shared: Any, folder: Path, on_out_of_memory: str = "fa
         fusion=parameters.fusion.name.lower(),
         files=FILES,
         initial="identity" if are_placed and all(are_placed) else "affine",
-        model=network,
+        model=shared.model or None,
         refine=settings.iterations,
         similarity=settings.similarity.name.lower(),
         brain="auto" if parameters.extract_brains else "none",

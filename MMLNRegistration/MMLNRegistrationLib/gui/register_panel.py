@@ -171,7 +171,7 @@ class RegisterPanel(Panel):
         self.ui.presetHint.text = parameters.preset.hint()
         self.ui.start.enabled = parameters.initial_transform is None
         self.ui.brains.enabled = None in (parameters.fixed_mask, parameters.moving_mask)
-        self.ui.iterations.enabled = self.ui.similarity.enabled = parameters.preset is not Preset.NETWORK
+        self.ui.iterations.enabled = self.ui.similarity.enabled = parameters.preset is not Preset.FAST
         for widget in (self.ui.inputsButton, self.ui.outputsButton, self.ui.expertButton):
             widget.enabled = not running
         if self.ui.model.currentPath != parameters.model:

@@ -19,7 +19,7 @@ from ..scene.results import RESULT_FILES
 from ..scene.volume_files import VolumeFile, file_name, volume_file
 from ..spatial.geometry import Matrix
 from .register_parameters import AS_PRESET
-from .register_presets import PRESETS, Similarity, Start, bundled_networks
+from .register_presets import PRESETS, Preset, Similarity, Start
 from .volume_files import Writable
 
 FILES = (*RESULT_FILES, "velocity.safetensors", "report.json")
@@ -77,8 +77,6 @@ def hindrance(parameters: Any) -> str:
             return _("{name} lies under the non-linear transform {parent}; take it out or harden it first.").format(
                 name=volume.GetName(), parent=parent.GetName()
             )
-    if PRESETS[parameters.preset].needs_network and not (parameters.model or bundled_networks()):
-        return _("This preset needs a network: choose a file under Expert, or train one.")
     return ""
 
 
@@ -112,14 +110,11 @@ def plan(parameters: Any, folder: Path, on_out_of_memory: str = "fail") -> Plan:
         path = folder / "initial.tfm"
         inputs[path] = MatrixFile(initial)
         initial = str(path)
-    network = parameters.model or None
-    if network is None and settings.needs_network:
-        network = bundled_networks()[0]
     request = Register(
         output=folder / "result",
         files=FILES,
         initial=initial,
-        model=network,
+        model=parameters.model or None,
         refine=_iterations(parameters),
         similarity=similarity.name.lower(),
         brain="auto" if parameters.extract_brains else "none",
@@ -130,11 +125,10 @@ def plan(parameters: Any, folder: Path, on_out_of_memory: str = "fail") -> Plan:
     return Plan(request, inputs, fixed, moving)
 
 
-def _iterations(parameters: Any) -> int:
+def _iterations(parameters: Any) -> int | None:
     """Of the refinement. The expert's number does not count where the preset is to do without one."""
-    settings = PRESETS[parameters.preset]
-    is_fixed = settings.needs_network or parameters.iterations == AS_PRESET
-    return settings.iterations if is_fixed else parameters.iterations
+    is_fixed = parameters.preset is Preset.FAST or parameters.iterations == AS_PRESET
+    return PRESETS[parameters.preset].iterations if is_fixed else parameters.iterations
 
 
 def _initial(parameters: Any, moving: VolumeFile) -> str | Matrix:

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from pathlib import Path
 
 from slicer.i18n import tr as _
-
-MODELS = Path(__file__).resolve().parents[1] / "models"
-"""Where bundled networks lie."""
 
 
 class Preset(enum.Enum):
     """What to choose first. Scenes keep the name."""
 
     ACCURATE = 1
-    QUICK = 2
+    FAST = 2
     ANY_CONTRAST = 3
-    NETWORK = 4
 
     def label(self) -> str:
         """How the window calls it."""
         return {
             Preset.ACCURATE: _("Accurate"),
-            Preset.QUICK: _("Quick"),
+            Preset.FAST: _("Fast"),
             Preset.ANY_CONTRAST: _("Any contrast"),
-            Preset.NETWORK: _("Network only"),
         }[self]
 
     def hint(self) -> str:
         """What it is for, in a line."""
         return {
-            Preset.ACCURATE: _("The same contrast, such as two T1 images: 20 iterations at full resolution."),
-            Preset.QUICK: _("As Accurate with 7 iterations: about a third of the time, slightly less exact."),
+            Preset.ACCURATE: _(
+                "The same contrast, such as two T1 images: the network, then refined for this very pair."
+            ),
+            Preset.FAST: _("The same contrast: the network alone, without refinement."),
             Preset.ANY_CONTRAST: _("Different contrasts, such as T1 and T2: compares by mutual information."),
-            Preset.NETWORK: _("What a trained network says, without refinement: the fastest."),
         }[self]
 
 
@@ -79,21 +74,14 @@ class Start(enum.Enum):
 
 @dataclass(frozen=True)
 class PresetSettings:
-    """iterations: at full resolution. needs_network: there is no result without one."""
+    """iterations: at full resolution, the program's own choice when None."""
 
-    iterations: int
+    iterations: int | None
     similarity: Similarity
-    needs_network: bool = False
 
 
 PRESETS = {
-    Preset.ACCURATE: PresetSettings(20, Similarity.LOCAL_CORRELATION),
-    Preset.QUICK: PresetSettings(7, Similarity.LOCAL_CORRELATION),
-    Preset.ANY_CONTRAST: PresetSettings(20, Similarity.MUTUAL_INFORMATION),
-    Preset.NETWORK: PresetSettings(0, Similarity.LOCAL_CORRELATION, needs_network=True),
+    Preset.ACCURATE: PresetSettings(None, Similarity.LOCAL_CORRELATION),
+    Preset.FAST: PresetSettings(0, Similarity.LOCAL_CORRELATION),
+    Preset.ANY_CONTRAST: PresetSettings(None, Similarity.MUTUAL_INFORMATION),
 }
-
-
-def bundled_networks(folder: Path = MODELS) -> list[str]:
-    """Names of the networks that came with the module."""
-    return sorted(path.stem for path in folder.glob("*.safetensors"))
