@@ -178,7 +178,7 @@ def test_propagate(run, pair, tmp_path):
 @pytest.mark.parametrize("fusion", ["majority", "local_similarity"])
 def test_propagate_several(run, pair, tmp_path, fusion):
     """The subject itself among the atlases, and one whose labels are wrong where its image is far from the subject."""
-    names = text(tmp_path / "names.csv", "label,name\n1,dark\n7,light\n")
+    names = text(tmp_path / "names.csv", "label,name\n1,<dark>\n7,light\n")
     wrong = array_of(pair.labels)[:, :, ::-1].copy()
     noise = np.random.default_rng(0).uniform(0, 200, wrong.shape).astype(np.float32)
     mirrored = (write(tmp_path / "noise.nii", noise), write(tmp_path / "wrong.nii", wrong))
@@ -201,7 +201,7 @@ def test_propagate_several(run, pair, tmp_path, fusion):
     assert 1 / 3 - 1e-6 <= agreement.min() <= agreement.max() <= 1
     with (out / "volumes.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [(row["label"], row["name"]) for row in rows] == [("1", "dark"), ("3", ""), ("7", "light")]
+    assert [(row["label"], row["name"]) for row in rows] == [("1", "<dark>"), ("3", ""), ("7", "light")]
     for row in rows:
         assert int(row["voxels"]) == (labels == int(row["label"])).sum()
         assert float(row["ml"]) == pytest.approx(int(row["voxels"]) * 0.008, rel=1e-5)
@@ -209,6 +209,11 @@ def test_propagate_several(run, pair, tmp_path, fusion):
     assert report["mean_agreement"] == pytest.approx(float(agreement[labels > 0].mean()), abs=1e-5)
     assert [atlas["registration"] is None for atlas in report["atlases"]] == [False, True, True]
     assert not (out / "transform_2.h5").exists()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "3 structures from 3 atlases" in page
+    assert "<td>light</td>" in page
+    assert "<td>&lt;dark&gt;</td>" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_propagate_with_its_own_transform_again(run, pair, tmp_path):

@@ -184,3 +184,10 @@ def test_a_failing_write_leaves_no_transform(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(InputError, match="cannot be written"):
         io.write_displacement(displacement_of(affine_map(MOVED), geometry), geometry, tmp_path / "transform.h5")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["linear.tfm", "linear.h5"])
+def test_linear_transform_comes_back(tmp_path, name):
+    matrix = np.array([[1.1, 0.2, -0.1, 5.0], [-0.1, 0.9, 0.3, -7.0], [0.05, -0.2, 1.2, 11.0], [0, 0, 0, 1]])
+    io.write_linear(matrix, tmp_path / name)
+    np.testing.assert_allclose(io.read_linear(tmp_path / name), matrix, atol=1e-9)

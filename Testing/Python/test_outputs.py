@@ -19,7 +19,7 @@ from MMLNRegistrationLib.pipeline.registration import Options, register
 from MMLNRegistrationLib.pipeline.result import Registration
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.result_folder import output_folder
-from MMLNRegistrationLib.writing import REGISTRATION_FILES
+from MMLNRegistrationLib.writing import ARRAY_FILES, REGISTRATION_FILES
 from phantoms import brain, grid, image, voxels_ras, wave
 
 FIXED_GRID = grid("oblique", (26, 30, 28), (4.0, 4.0, 4.0))
@@ -50,6 +50,16 @@ def test_every_promised_file_is_there(folder: Path) -> None:
         promised.remove("scene.mrb")
     assert {entry.name for entry in folder.iterdir()} == promised
     assert all((folder / name).stat().st_size > 0 for name in promised)
+
+
+def test_arrays_that_are_asked_for_are_those_of_the_result(registration: Registration, tmp_path: Path) -> None:
+    labels = Volume((registration.fixed.array_kji > 0.4).astype(np.uint8), FIXED_GRID, "labels.nii.gz")
+    write_registration(registration, tmp_path, labels, names=ARRAY_FILES)
+    assert {entry.name for entry in tmp_path.iterdir()} == set(ARRAY_FILES)
+    np.testing.assert_array_equal(np.load(tmp_path / "displacement.npy"), registration.displacement_mm)
+    np.testing.assert_array_equal(np.load(tmp_path / "warped.npy"), registration.warped.array_kji)
+    np.testing.assert_array_equal(np.load(tmp_path / "jacobian.npy"), registration.jacobian.array_kji)
+    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), labels.array_kji)
 
 
 def test_without_labels_there_is_no_label_file(registration: Registration, tmp_path: Path) -> None:

@@ -204,10 +204,14 @@ def test_a_second_check_goes_into_the_same_nodes(host):
     assert slicer.mrmlScene.GetNumberOfNodes() == count + 1
     assert chosen.jacobian.GetName() == "folded field Jacobian"
     assert panel.ui.foldTable.rowCount == 2
+    first = panel._folder
     panel.parameters.quality.transform, panel.parameters.quality.moving = shift, None
     chosen = check(host, panel)
     assert panel.ui.foldTable.rowCount == 0
     assert chosen.warped is None
+    # On the disk there is what can be exported, and no more.
+    host.wait_until(lambda: not first.exists() and not list(panel._folder.parent.rglob("*.mha")), 5)
+    assert panel._folder.is_dir()
 
 
 def test_export(host, tmp_path):

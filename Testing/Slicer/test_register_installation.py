@@ -66,7 +66,7 @@ def settings_mark() -> object:
 def test_opening_the_module_asks_nothing_and_needs_no_torch():
     code = f"""
 import sys
-sys.modules["torch"] = sys.modules["SimpleITK"] = None
+sys.modules["torch"] = sys.modules["safetensors"] = None
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from host import start
 host = start()
@@ -163,10 +163,11 @@ def test_with_a_server_nothing_is_needed_here(host, panel, missing):
     panel.ui.server.text = "http://localhost:1"
     panel.ui.server.editingFinished.emit()
     assert not panel.session.is_remote
-    assert panel.ui.message.text == "Give the server's token too; until then this machine does the work."
+    assert not panel.ui.registerButton.enabled
+    assert panel.ui.reason.text == "Give the server's token too, or clear its address to work on this machine."
     panel.ui.token.text = "t" * 32
     panel.ui.token.editingFinished.emit()
-    assert panel.ui.message.text == ""
+    assert panel.ui.registerButton.enabled
     assert panel.session.is_remote
     assert panel.session.ready()
     panel.ui.server.text = ""

@@ -163,6 +163,32 @@ def test_other_modules_are_visited_in_the_middle(host, panel):
     assert_contract(panel)
 
 
+def test_undo_and_redo_leave_a_panel_that_works(host, panel):
+    slicer.mrmlScene.SetUndoOn()
+    for class_name in ("vtkMRMLScalarVolumeNode", "vtkMRMLTransformNode"):
+        default = slicer.mrmlScene.CreateNodeByClass(class_name)
+        default.UndoEnabledOn()
+        slicer.mrmlScene.AddDefaultNode(default)
+    try:
+        register_and_wait(host, panel)
+        assert results() == ["atlas warped", "atlas Jacobian"]
+        slicer.mrmlScene.Undo()
+        host.process_events(0.1)
+        assert results() == []
+        assert panel.parameters.register.transform is None
+        host.click(panel.ui.showOverlay)
+        host.click(panel.ui.applyTransform)
+        assert not panel.ui.applyTransform.checked
+        slicer.mrmlScene.Redo()
+        host.process_events(0.1)
+        assert results() == ["atlas warped", "atlas Jacobian"]
+        assert_goes_on(host, panel)
+    finally:
+        slicer.mrmlScene.SetUndoOff()
+        for class_name in ("vtkMRMLScalarVolumeNode", "vtkMRMLTransformNode"):
+            slicer.mrmlScene.GetDefaultNodeByClass(class_name).UndoEnabledOff()
+
+
 def test_worker_is_killed(host, panel, warm_worker):
     start(host, panel)
     os.kill(warm_worker.hello.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -279,6 +305,24 @@ def test_an_initial_transform_that_is_not_linear(host, panel):
     host.click(panel.ui.registerButton)
     assert panel.run is None
     assert panel.ui.message.text == "warp is not linear; choose a rigid or affine transform."
+
+
+def test_presets_become_requests(host, panel, tmp_path):
+    from MMLNRegistrationLib.gui.register_parameters import AS_PRESET
+    from MMLNRegistrationLib.gui.register_plan import plan
+    from MMLNRegistrationLib.gui.register_presets import Preset, Similarity
+
+    def request(preset, iterations=AS_PRESET, similarity=Similarity.AS_PRESET, model=""):
+        panel.parameters.register.preset, panel.parameters.register.iterations = preset, iterations
+        panel.parameters.register.similarity, panel.parameters.register.model = similarity, model
+        asked = plan(panel.parameters.register, tmp_path).request
+        return asked.refine, asked.similarity, asked.model
+
+    assert request(Preset.ACCURATE) == (20, "local_correlation", None)
+    assert request(Preset.QUICK) == (7, "local_correlation", None)
+    assert request(Preset.ANY_CONTRAST) == (20, "mutual_information", None)
+    assert request(Preset.ACCURATE, 3, Similarity.MIND, "mine.safetensors") == (3, "mind", "mine.safetensors")
+    assert request(Preset.NETWORK, 3, model="mine.safetensors") == (0, "local_correlation", "mine.safetensors")
 
 
 def test_a_missing_network_is_told(host, panel):

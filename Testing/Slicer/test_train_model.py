@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from mrml import slicer
 
 pytest.importorskip("PySide6")

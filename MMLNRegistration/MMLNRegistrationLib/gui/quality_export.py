@@ -1,9 +1,11 @@
-"""The report and the tables of a check, copied to where the user wants them."""
+"""The files of a check: copied to where the user wants them, and removed when nobody needs them."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -40,6 +42,16 @@ def export(source: Path, parent: Path, name: str) -> Path:
         folder.rmdir()
         raise InputError("The files of the check are gone; check the transform again.")
     return folder
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files and folders; what cannot be removed goes with the session. Any thread may do it."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _new_folder(parent: Path, stem: str) -> Path:

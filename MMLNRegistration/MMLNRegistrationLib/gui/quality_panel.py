@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..scene.quality_results import InspectionResult
 from .panel import Panel
 from .quality_choices import Deformation, View
-from .quality_export import export
+from .quality_export import export, remove
 from .quality_folds import FoldList
 from .quality_plan import hindrance, plan
 from .quality_plots import missing, show_plot, show_table, table_node, table_of
@@ -137,11 +137,14 @@ class QualityPanel(Panel):
     def _fill(self, result: InspectionResult) -> Iterator[float]:
         """Also where another module is seen now, and the widgets are bound to none."""
         assert self.run is not None
-        return result_steps(self._asked.quality, result, *self.run.nodes[:2])
+        return result_steps(self._asked, result, *self.run.nodes[:2])
 
     def _done(self) -> None:
         run, self.run = self.run, None
         assert run is not None
+        self._remove(*run.plan.inputs, run.plan.request.transform)
+        if self._folder is not None:
+            self._remove(self._folder.parent)
         self._folder, self._checked_id = run.plan.request.output, run.nodes[0].GetID()
         self._listed = ()
         if self.parameters is not None:
@@ -149,7 +152,9 @@ class QualityPanel(Panel):
         self._update()
 
     def _failed(self, error: JobError) -> None:
-        self.run = None
+        run, self.run = self.run, None
+        if run is not None:
+            self._remove(run.plan.request.output.parent)
         if error.cause != "cancelled":
             self._complain(str(error))
         self._update()
@@ -254,6 +259,10 @@ class QualityPanel(Panel):
     def _not_exported(self, error: Exception) -> None:
         self._complain(str(error))
         self._update_export()
+
+    def _remove(self, *paths: Path) -> None:
+        """Remove files that nobody needs any more: they are as large as the volumes."""
+        self.session.in_thread(partial(remove, paths), lambda nothing: None, lambda error: None)
 
     def _complain(self, sentence: str) -> None:
         """Say what went wrong, or, with an empty sentence, take back what was said."""

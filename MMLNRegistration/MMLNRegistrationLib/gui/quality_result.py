@@ -18,18 +18,17 @@ _LEVEL_COLOURS = {"good": "#1b7f3b", "doubt": "#b26a00", "bad": "#b3261e"}
 
 
 def result_steps(
-    parameters: Any,
+    wrapped: Any,
     result: InspectionResult,
     transform: slicer.vtkMRMLTransformNode,
     fixed: slicer.vtkMRMLScalarVolumeNode,
 ) -> Iterator[float]:
     """Fill the nodes that the parameters refer to, made where there are none, one at a time.
 
-    parameters: a QualityParameters. Gives the fraction that is done.
-    transform, fixed: what was checked, and where.
+    wrapped: the module's parameter node. transform, fixed: what was checked, and where. Gives the share that is done.
     A node that somebody has chosen as an input meanwhile is left alone and a new one made.
     """
-    scene = slicer.mrmlScene
+    scene, parameters = slicer.mrmlScene, wrapped.quality
     scene.SaveStateForUndo()
     name = transform.GetName()
     inputs = (parameters.fixed, parameters.moving)
@@ -60,17 +59,20 @@ def result_steps(
     elif parameters.warped is not None:
         scene.RemoveNode(parameters.warped)
         parameters.warped = None
-    yield 0.6
+    yield 0.5
     table("folds_table", f"{name} folds", fold_rows(result.figures))
+    yield 0.6
     table("structures_table", f"{name} structures", structure_rows(result.figures))
-    yield 0.8
+    yield 0.7
     table("landmarks_table", f"{name} landmarks", landmark_rows(result.figures))
+    yield 0.8
     table("histogram_table", f"{name} histogram", histogram_rows(result.figures))
     yield 0.9
-    parameters.checked_fixed, parameters.checked_transform = fixed, transform
-    parameters.verdict = verdict_text(name, result.figures)
-    if parameters.warped is None:
-        parameters.view = View.JACOBIAN
+    with slicer.util.NodeModify(wrapped.parameterNode):
+        parameters.checked_fixed, parameters.checked_transform = fixed, transform
+        parameters.verdict = verdict_text(name, result.figures)
+        if parameters.warped is None:
+            parameters.view = View.JACOBIAN
     yield 1.0
 
 

@@ -162,7 +162,7 @@ class RegisterPanel(Panel):
             return
         parameters, button = self.parameters.register, self.ui.registerButton
         running = self.run is not None
-        reason = "" if running else hindrance(parameters)
+        reason = "" if running else hindrance(parameters) or self._server.hindrance()
         button.text = _("Cancel") if running else _("Register")
         button.enabled = not reason
         button.toolTip = reason or (_("Stop the registration.") if running else _("Register moving to fixed."))
@@ -203,6 +203,7 @@ class RegisterPanel(Panel):
     def _server_changed(self, complaint: str) -> None:
         self._complain(complaint)
         self._device.forget()
+        self._update()
 
     def _expert_toggled(self, collapsed: bool) -> None:
         """The free memory is worth knowing when one looks; nobody is asked to install anything for it."""
@@ -225,6 +226,7 @@ class RegisterPanel(Panel):
             except InputError as error:
                 self._complain(str(error))
         self.ui.applyTransform.checked = self._moved is not None
+        self._update()
 
     def _node_added(self, caller: Any, event: Any) -> None:
         # Later: the node is not yet what it will be, such as one that is being read from a file.

@@ -120,7 +120,7 @@ def plan(parameters: Any, folder: Path, on_out_of_memory: str = "fail") -> Plan:
         files=FILES,
         initial=initial,
         model=network,
-        refine=settings.iterations if parameters.iterations == AS_PRESET else parameters.iterations,
+        refine=_iterations(parameters),
         similarity=similarity.name.lower(),
         brain="auto" if parameters.extract_brains else "none",
         device=parameters.device,
@@ -128,6 +128,13 @@ def plan(parameters: Any, folder: Path, on_out_of_memory: str = "fail") -> Plan:
         **places,
     )
     return Plan(request, inputs, fixed, moving)
+
+
+def _iterations(parameters: Any) -> int:
+    """Of the refinement. The expert's number does not count where the preset is to do without one."""
+    settings = PRESETS[parameters.preset]
+    is_fixed = settings.needs_network or parameters.iterations == AS_PRESET
+    return settings.iterations if is_fixed else parameters.iterations
 
 
 def _initial(parameters: Any, moving: VolumeFile) -> str | Matrix:

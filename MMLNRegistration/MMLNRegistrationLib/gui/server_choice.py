@@ -26,13 +26,18 @@ class ServerChoice:
         server.connect("editingFinished()", self._edited)
         token.connect("editingFinished()", self._edited)
 
+    def hindrance(self) -> str:
+        """Why nothing can be asked of the server that is named; empty when all is well, or none is."""
+        if self._server.text.strip() and not self._session.is_remote:
+            return _("Give the server's token too, or clear its address to work on this machine.")
+        return ""
+
     def _edited(self) -> None:
         address, token = self._server.text.strip(), self._token.text.strip()
         qt.QSettings().setValue(SERVER_SETTING, address)
         try:
-            if address and not token:
-                raise InputError(_("Give the server's token too; until then this machine does the work."))
-            self._session.use(address, token)
+            if not (address and not token):
+                self._session.use(address, token)
         except InputError as error:
             self._on_changed(str(error))
         else:
