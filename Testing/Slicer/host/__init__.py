@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import atexit
+import ctypes
 import importlib
 import os
 import sys
