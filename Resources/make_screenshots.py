@@ -204,6 +204,7 @@ def training(host: Any, widget: Any, data: Data, folder: Path) -> None:
     from MMLNRegistrationLib.scene.training_curves import chart_of, table_of
     from training_cases import write_brains
 
+    host.clear_scene()
     panel = open_tab(host, widget, "Train")
     with tempfile.TemporaryDirectory(prefix="study-") as temporary:
         run_folder = Path(temporary) / "runs" / "first"

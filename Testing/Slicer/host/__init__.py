@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import os
@@ -46,6 +47,9 @@ def _start(sources: Path | None) -> Host:
     from PySide6 import QtCore, QtWidgets
 
     folder = tempfile.TemporaryDirectory(prefix="slicer-host-")
+    # Qt's fonts crash now and then when they are freed at the end of a process that has VTK's FreeType too; the
+    # application is left to the system instead, which frees all of it.
+    atexit.unregister(QtCore.__moduleShutdown)
     native = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
     native.setOrganizationName("NA-MIC")
     native.setApplicationName("Slicer")
