@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from .errors import InputError
 from .pipeline.registration import Start
 from .pipeline.result import Registration
 from .pipeline.volume import Volume
 from .spatial.geometry import Geometry, Matrix
+from .tensor_file import open_tensors, tensor_bytes
 from .writing import write_whole
 
 NAME = "velocity.safetensors"
@@ -46,8 +45,8 @@ def write_velocity(registration: Registration, path: Path) -> None:
         "model": registration.model,
         "pair": _fingerprint(registration.fixed, registration.moving),
     }
-    velocity = np.ascontiguousarray(registration.velocity_voxels, dtype=np.float32)
-    write_whole(path, save({"velocity": velocity}, metadata={_KEY: json.dumps(header)}))
+    velocity = np.asarray(registration.velocity_voxels, dtype=np.float32)
+    write_whole(path, tensor_bytes({"velocity": velocity}, {_KEY: json.dumps(header)}))
 
 
 def read_velocity(path: Path, fixed: Volume, moving: Volume) -> Stored:
@@ -55,15 +54,15 @@ def read_velocity(path: Path, fixed: Volume, moving: Volume) -> Stored:
     if not path.is_file():
         raise InputError(f"{path.parent} holds no {path.name}; give the folder of a registration by this program.")
     try:
-        with safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            velocity = file.get_tensor("velocity")
+        with open_tensors(path) as file:
+            header = json.loads(file.metadata[_KEY])
+            velocity = file.read("velocity")
         if header["format_version"] != FORMAT_VERSION:
             raise InputError(f"{path} is of another version of this program; register the pair again.")
         net = Geometry(tuple(header["net_shape_kji"]), np.array(header["ras_from_net"], dtype=np.float64))
         matrix = np.array(header["moving_ras_from_fixed_ras"], dtype=np.float64)
         start, pair = Start(velocity, net, header["model"]), header["pair"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged; register the pair again.") from error
     if pair != _fingerprint(fixed, moving):
         raise InputError(f"The result in {path.parent} is not of {fixed.name} and {moving.name}; give its own volumes.")

@@ -13,7 +13,7 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "locks", "progress", "quiet", "writing"},
+    {"errors", "locks", "progress", "quiet", "tensor_file", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},
@@ -90,6 +90,8 @@ def import_border_complaints(source: str, module: str, is_package: bool = False)
         if not ours:
             if other in HOST_LIBRARIES and top not in BRIDGES:
                 complaints.append(f"{module}: imports {other}, which only the bridges to Slicer may")
+            if other == "safetensors":
+                complaints.append(f"{module}: imports safetensors, which Slicer lacks; use tensor_file")
         elif other == "gui" and top != "gui":
             complaints.append(f"{module}: imports {target}; nothing may import the window")
         elif top in BRIDGES:
@@ -209,6 +211,8 @@ def test_every_layer_imports_without_slicer():
         ("errors", "from MMLNRegistrationLib import cli", "lies above it"),
         ("pipeline.field", "def f():\n    import vtk.util", "imports vtk"),
         ("cli", "import slicer", "imports slicer"),
+        ("model.checkpoint", "def f():\n    from safetensors.numpy import save", "use tensor_file"),
+        ("gui.panel", "import safetensors", "use tensor_file"),
         ("quality.report", "from ..scene.nodes import add", "at file scope"),
         ("quality.report", "if True:\n    from ..scene.nodes import add", "at file scope"),
         ("scene.nodes", "from ..cli import main", "may not import cli"),

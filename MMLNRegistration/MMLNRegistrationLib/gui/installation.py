@@ -14,7 +14,6 @@ import slicer
 from slicer.i18n import tr as _
 
 TORCH_REQUIREMENT = ">=2.2"
-SAFETENSORS_REQUIREMENT = "safetensors>=0.4"
 BRAIN_REQUIREMENT = "deepbet>=1.0.2"
 EXTENSION = "PyTorch"
 RESUME_SETTING = "MMLNRegistration/ResumeInstallation"
@@ -31,12 +30,12 @@ def is_there(module: str) -> bool:
 
 def is_complete() -> bool:
     """Whether nothing is missing that a worker on this machine needs."""
-    return is_there("torch") and is_there("safetensors")
+    return is_there("torch")
 
 
 def ensure_torch() -> bool:
-    """Whether the worker has all it needs, after the user has been asked to install what is missing."""
-    return (is_there("torch") or _install_torch()) and (is_there("safetensors") or _install(SAFETENSORS_REQUIREMENT))
+    """Whether torch is there, all that the worker needs beside Slicer; the user is asked where it is missing."""
+    return is_there("torch") or _install_torch()
 
 
 def ensure_brain_extraction() -> bool:

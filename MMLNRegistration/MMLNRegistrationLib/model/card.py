@@ -1,7 +1,4 @@
-"""What the header of a model's file says, read with the standard library alone: also where torch is not installed.
-
-A safetensors file begins with the length of its header, eight bytes, and the header, which is JSON.
-"""
+"""What the header of a model's file says, read without torch: also where torch is not installed."""
 
 from __future__ import annotations
 
@@ -12,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..tensor_file import TensorFileError, open_tensors
 
 FORMAT_VERSION = 1
 HEADER_KEY = "mmln"
-_LARGEST_HEADER_BYTES = 100_000_000
-"""The limit of the format itself."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +74,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
     if not path.is_file():
         raise InputError(f"There is no model file {path}.")
     try:
-        with path.open("rb") as file:
-            size_bytes = int.from_bytes(file.read(8), "little")
-            if not 2 <= size_bytes <= _LARGEST_HEADER_BYTES:
-                raise ValueError("it has no header")
-            header = json.loads(file.read(size_bytes))
-        metadata = header.get("__metadata__") or {}
-        if not isinstance(metadata, dict):
-            raise ValueError("its header is damaged")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        with open_tensors(path) as file:
+            return file.metadata
+    except (TensorFileError, OSError) as error:
         raise InputError(f"{path} cannot be read as a safetensors file: {error}.") from error
-    return metadata

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
+from ..tensor_file import TensorFileError, open_tensors, tensor_bytes
 from ..writing import write_whole
 from .card import FORMAT_VERSION, HEADER_KEY, ModelCard, checked_header, dataclass_of
 from .network import MMLN, MMLNConfig
@@ -37,16 +36,15 @@ def save_checkpoint(path: Path, network: MMLN, card: ModelCard, *, half_precisio
     Raises InputError when the file cannot be written.
     """
     dtype = torch.float16 if half_precision else torch.float32
-    tensors = {
-        name: tensor.detach().to("cpu", dtype).contiguous().clone() for name, tensor in network.state_dict().items()
-    }
+    tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in network.state_dict().items()}
     header = {
         "format_version": FORMAT_VERSION,
         "config": asdict(network.config),
         "card": asdict(card),
         "sha256": digest(tensors),
     }
-    content = save(tensors, metadata={HEADER_KEY: json.dumps(header, sort_keys=True)})
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    content = tensor_bytes(arrays, {HEADER_KEY: json.dumps(header, sort_keys=True)})
     try:
         write_whole(path, content)
     except OSError as error:
@@ -90,9 +88,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"There is no model file {path}.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        with open_tensors(path) as file:
+            tensors = {name: torch.from_numpy(file.read(name)) for name in file.names}
+    except (TensorFileError, OSError) as error:
         raise InputError(f"{path} cannot be read as a safetensors file: {error}.") from error
-    return tensors, checked_header(metadata, path)
+    return tensors, checked_header(file.metadata, path)

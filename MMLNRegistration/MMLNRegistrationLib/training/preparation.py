@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
 from .. import io
@@ -28,6 +26,7 @@ from ..pipeline.volume import Volume
 from ..progress import Progress, silent
 from ..spatial.geometry import Geometry, Matrix
 from ..spatial.warp import sample
+from ..tensor_file import TensorFileError, open_tensors, tensor_bytes
 from ..writing import write_whole
 from .datasets import Problem, Scan
 from .tissues import TISSUES, tissues_of
@@ -82,13 +81,14 @@ def load_prepared(folder: Path, name: str) -> PreparedScan:
     """The prepared scan of this name. Raises InputError when it has vanished or is damaged."""
     path = _file_of(folder, name)
     try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            image = file.get_tensor("image")[None, None].float() if "image" in names else None
-            labels = file.get_tensor("labels")[None, None] if "labels" in names else None
-    except (SafetensorError, OSError) as error:
+        with open_tensors(path) as file:
+            image, labels = (
+                torch.from_numpy(file.read(name))[None, None] if name in file.names else None
+                for name in ("image", "labels")
+            )
+    except (TensorFileError, OSError) as error:
         raise InputError(f"The prepared scan {path} cannot be read; start the training again.") from error
-    return PreparedScan(image, labels)
+    return PreparedScan(None if image is None else image.float(), labels)
 
 
 def prepare_scans(
@@ -144,7 +144,7 @@ def _prepare(job: tuple[Scan, Reference, Path, str]) -> Problem | None:
         arrays = _on_common_grid(scan, reference)
     except InputError as error:
         return Problem(source, f"{source}: {error}")
-    write_whole(prepared_file(folder, scan), save(arrays, metadata={"key": key}))
+    write_whole(prepared_file(folder, scan), tensor_bytes(arrays, {"key": key}))
     return None
 
 
@@ -205,7 +205,7 @@ def _file_of(folder: Path, name: str) -> Path:
 def stored_key(path: Path) -> str | None:
     """The key in the header of a cached file; None for a file that is missing or damaged."""
     try:
-        with safe_open(path, framework="np") as file:
-            return (file.metadata() or {}).get("key")
-    except (SafetensorError, OSError):
+        with open_tensors(path) as file:
+            return file.metadata.get("key")
+    except (TensorFileError, OSError):
         return None

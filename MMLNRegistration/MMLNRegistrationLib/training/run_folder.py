@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
 from ..model.network import MMLN
+from ..tensor_file import open_tensors, tensor_bytes
 from ..writing import PARTIAL_PREFIX, partial_name, write_whole
 from .config import TrainConfig, as_json, from_json
 from .run_files import RunFiles
@@ -104,8 +103,8 @@ class RunFolder(RunFiles):
         try:
             temporary.mkdir()
             for name, tensors in (("weights", weights), ("optimiser", optimiser)):
-                cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-                self.write_bytes(temporary / f"{name}.safetensors", save(cpu))
+                arrays = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
+                self.write_bytes(temporary / f"{name}.safetensors", tensor_bytes(arrays, {}))
             self.write_bytes(temporary / "state.json", json.dumps(asdict(state)).encode())
             final = self.checkpoints / f"step-{state.step:08d}"
             shutil.rmtree(final, ignore_errors=True)
@@ -136,8 +135,8 @@ class RunFolder(RunFiles):
             raise InputError(f"The run in {self.path} has no checkpoint yet; wait for the first one.")
         try:
             state = State(**json.loads((complete[-1] / "state.json").read_text(encoding="utf-8")))
-            weights = load_file(complete[-1] / "weights.safetensors")
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            weights = _read_tensors(complete[-1] / "weights.safetensors")
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"The checkpoint {complete[-1]} is damaged, or was just replaced; try again.") from error
         network = MMLN(self.read_config().network)
         prefix = "network."
@@ -155,8 +154,8 @@ class RunFolder(RunFiles):
         newest = complete[-1]
         try:
             state = State(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
-            weights, optimiser = (load_file(newest / f"{name}.safetensors") for name in ("weights", "optimiser"))
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            weights, optimiser = (_read_tensors(newest / f"{name}.safetensors") for name in ("weights", "optimiser"))
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"The checkpoint {newest} is damaged; remove it to go on from the one before.") from error
         return Resumed(state, weights, optimiser)
 
@@ -189,6 +188,11 @@ def restore_optimiser(optimiser: torch.optim.Adam, module: nn.Module, tensors: M
         if entry != "step":
             value = value.to(parameter.device).contiguous(memory_format=_format_of(parameter))
         optimiser.state[parameter][entry] = value
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    with open_tensors(path) as file:
+        return {name: torch.from_numpy(file.read(name)) for name in file.names}
 
 
 def _format_of(parameter: Tensor) -> torch.memory_format:

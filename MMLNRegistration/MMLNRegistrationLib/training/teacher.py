@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
@@ -20,6 +18,7 @@ from ..model.network import pyramid
 from ..pipeline.prepare import velocity_shape
 from ..pipeline.refine import RefineConfig, refine
 from ..progress import Progress, silent
+from ..tensor_file import TensorFileError, open_tensors, tensor_bytes
 from ..writing import write_whole
 from .datasets import Scan
 from .preparation import PreparedData, stored_key
@@ -44,9 +43,9 @@ class TaughtPair:
         Raises InputError when the file has vanished.
         """
         try:
-            with safe_open(self.path, framework="pt") as file:
-                return file.get_tensor("velocity").float()
-        except (SafetensorError, OSError) as error:
+            with open_tensors(self.path) as file:
+                return torch.from_numpy(file.read("velocity")).float()
+        except (TensorFileError, OSError) as error:
             raise InputError(f"The taught pair {self.path} cannot be read; start the training again.") from error
 
 
@@ -80,7 +79,7 @@ def _teach(job: Job) -> None:
     fixed, moving = (_image(data, scan, halvings) for scan in (pair.fixed, pair.moving))
     start = torch.zeros(1, 3, *velocity_shape(tuple(fixed.shape[2:]), _REFINE.velocity_factor))
     velocity = refine(fixed, moving, start, _REFINE, silent)
-    write_whole(pair.path, save({"velocity": velocity.half().contiguous()}, metadata={"key": key}))
+    write_whole(pair.path, tensor_bytes({"velocity": velocity.half().numpy()}, {"key": key}))
 
 
 def _image(data: PreparedData, scan: Scan, halvings: int) -> Tensor:
