@@ -78,7 +78,7 @@ def open_panel(host):
     return widget.panels[0]
 
 
-def be_quick(panel, iterations: int = 4) -> None:
+def be_quick(panel, iterations: int = 10) -> None:
     """A registration that takes a second: from the volumes as they lie, few iterations, on the processor."""
     from MMLNRegistrationLib.gui.register_presets import Start
 

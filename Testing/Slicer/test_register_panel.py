@@ -209,7 +209,7 @@ def test_it_comes_back_with_a_saved_scene(host, tmp_path):
     register(host, panel)
     displacement_mm = displacement_from_node(panel.parameters.register.transform)[0].copy()
     host.load_scene(host.save_scene(tmp_path / "scene.mrb"))
-    assert panel.parameters.register.iterations == 4
+    assert panel.parameters.register.iterations == 10
     assert panel.parameters.register.fixed.GetName() == "subject"
     assert np.allclose(displacement_from_node(panel.parameters.register.transform)[0], displacement_mm, atol=1e-4)
     register(host, panel)

