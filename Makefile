@@ -4,7 +4,7 @@
 #   make demo FIXED=a.nii.gz MOVING=b.nii.gz    your own two brains
 #   make test | make lint | make format | make clean
 #
-# Settings: PYTHON (the interpreter that makes the environment), VENV (where it goes), OUTPUT (where the demo
+# Settings: JOBS (processes of the tests), PYTHON (the interpreter that makes the environment), VENV (where it goes), OUTPUT (where the demo
 # writes), PIP_ARGS. On Linux the registry's torch carries CUDA; without a GPU save the download with
 #   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
@@ -15,6 +15,7 @@ FIXED =
 MOVING =
 PIP_ARGS =
 PYTEST_ARGS =
+JOBS = 2
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
@@ -39,7 +40,7 @@ demo: $(DEMO_READY)
 	@echo "The results lie in $(OUTPUT)/; open $(OUTPUT)/report.html in a browser, or $(OUTPUT)/scene.mrb in 3D Slicer."
 
 test: $(TEST_READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(TEST_READY)
 	$(BIN)/ruff check .

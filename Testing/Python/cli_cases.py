@@ -26,8 +26,8 @@ _STEPS = (
 BEND_MM = 1.6
 """How the usual moving brain differs from the fixed one."""
 
-FAST = ("--initial", "identity", "--refine", "1")
-GOOD = ("--initial", "identity", "--refine", "6")
+FAST = ("--initial", "identity", "--refine", "1", "--model", "none")
+GOOD = ("--initial", "identity", "--refine", "6", "--model", "none")
 
 RIGHT_HANDED = np.diag([1.0, 1.0, 1.0])
 

@@ -192,7 +192,7 @@ def test_landmark_table_and_back(mapped, tmp_path):
 def test_bad_landmark_table(change, words, tmp_path):
     table = tmp_path / "points.csv"
     write_points([Points("a", (1.0, 2.0, 3.0), (1.0, 2.0, 3.0))], table)
-    table.write_text(table.read_text().replace(*change, 1))
+    table.write_text(table.read_text(encoding="utf-8").replace(*change, 1))
     with pytest.raises(InputError, match=words):
         read_points(table)
 
@@ -257,7 +257,7 @@ def test_request_delivers_all(files):
     outcome = Runner().run(files)
     assert tuple(outcome.files) == INSPECTION_FILES
     assert all(path.exists() for path in outcome.files.values())
-    found = json.loads(outcome.files["quality.json"].read_text())
+    found = json.loads(outcome.files["quality.json"].read_text(encoding="utf-8"))
     assert found["folded_voxels"] == outcome.report["folded_voxels"] > 0
     assert found["folds"][0]["voxels"] == found["folded_voxels"]
     assert found["landmarks"][0]["before_mm"] == pytest.approx(3)
@@ -269,7 +269,7 @@ def test_request_delivers_all(files):
     with outcome.files["folds.csv"].open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert int(row["voxels"]) == found["folded_voxels"]
-    page = outcome.files["report.html"].read_text()
+    page = outcome.files["report.html"].read_text(encoding="utf-8")
     assert "My &amp; map" in page
     assert "&lt;b&gt;Thalamus&lt;/b&gt;" in page
     assert "<b>Thalamus" not in page
@@ -280,7 +280,7 @@ def test_request_without_a_moving_image(files, tmp_path):
     outcome = Runner().run(Inspect(transform=files.transform, fixed=files.fixed, output=tmp_path / "alone"))
     assert set(INSPECTION_FILES) - set(outcome.files) == {"warped.nii", "structures.csv", "landmarks.csv"}
     assert outcome.report["similarity_after"] is None
-    assert "Before and after" not in outcome.files["report.html"].read_text()
+    assert "Before and after" not in outcome.files["report.html"].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
