@@ -29,6 +29,7 @@ from .propagate_progress import PropagateProgress
 from .propagate_result import fill_table, hide_segmentations, jump_to, show_agreement, show_structures, verdict
 from .propagate_run import PropagateRun
 from .session import LastRegistration, Session
+from .worker_run import is_in_scene
 
 
 class PropagatePanel(Panel):
@@ -246,12 +247,12 @@ class PropagatePanel(Panel):
         self.ui.message.visible = bool(sentence)
 
     def _show_structures(self, checked: bool = False, fit: bool = False) -> None:
-        if self._result is not None and _is_in_scene(self._result.segmentation):
-            show_structures(self._subject if _is_in_scene(self._subject) else None, self._result.segmentation, fit)
+        if self._result is not None and is_in_scene(self._result.segmentation):
+            show_structures(self._subject if is_in_scene(self._subject) else None, self._result.segmentation, fit)
 
     def _show_agreement(self, checked: bool = False) -> None:
-        if self._result is not None and _is_in_scene(self._result.agreement):
-            show_agreement(self._subject if _is_in_scene(self._subject) else None, self._result.agreement)
+        if self._result is not None and is_in_scene(self._result.agreement):
+            show_agreement(self._subject if is_in_scene(self._subject) else None, self._result.agreement)
 
     def _structure_chosen(self, row: int, column: int) -> None:
         if 0 <= row < len(self._rows):
@@ -267,7 +268,3 @@ class PropagatePanel(Panel):
         self.ui.show3d.setSegmentationNode(None)
         self.ui.resultFrame.visible = False
         self._complain("")
-
-
-def _is_in_scene(node: slicer.vtkMRMLNode | None) -> bool:
-    return node is not None and node.GetScene() is not None

@@ -10,9 +10,9 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..quality.verdict import seconds_text
-from .propagate_run import SAMPLING
 from .register_progress import step_text
 from .time_left import TimeLeft
+from .worker_run import SAMPLING
 
 _NUMBERED = re.compile(r"atlas ([0-9]+) of ([0-9]+), (.*)")
 _LEAST_SECONDS, _LEAST_SHARE = 1.5, 0.03

@@ -6,29 +6,25 @@ The scene is touched by the first and the last, all else is done by threads and 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import qt
 import slicer
 
-from ..backend.jobs import Job, JobError
+from ..backend.jobs import JobError
 from ..backend.messages import Outcome
 from ..errors import InputError
 from ..scene.propagation import PropagatedArrays, PropagationNodes, add_propagation, read_propagation
 from .propagate_plan import PropagationPlan
-from .register_run import READING, WRITING
+from .pumping import SLICE_SECONDS
 from .session import Session
 from .volume_files import write_files
-
-SAMPLING = "sample the transform"
-_SECONDS_AT_ONCE = 0.015
-"""How long the window may wait for the sampling of transforms, each time."""
+from .worker_run import READING, SAMPLING, WRITING, WorkerRun, is_in_scene
 
 
-class PropagateRun:
+class PropagateRun(WorkerRun):
     """A propagation under way. It ends by exactly one call of on_done or on_error, unless it is abandoned."""
 
     def __init__(
@@ -42,43 +38,27 @@ class PropagateRun:
         on_error: Callable[[JobError], None],
     ) -> None:
         """nodes: where the result goes."""
+        super().__init__(on_progress, on_error)
         self.plan = plan
         self._session, self._nodes, self._subject = session, nodes, subject
         self._subject_name = subject.GetName()
-        self._on_progress, self._on_done, self._on_error = on_progress, on_done, on_error
-        self._job: Job | None = None
-        self._is_cancelled = self._is_over = False
-        self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.timeout.connect(self._sample)
+        self._on_done = on_done
 
     def start(self) -> None:
         """Begin. Returns at once."""
-        self._timer.start()
+        self._pump.start(self._sampled(), self._write, self._fail)
 
-    def cancel(self) -> None:
-        """Stop it; it ends with an error of the cause cancelled."""
-        self._is_cancelled = True
-        if self._job is not None:
-            self._job.cancel()
-
-    def abandon(self) -> None:
-        """Stop it and tell nobody: the scene or the window that it was for is gone."""
-        self._is_over = True
-        self._timer.stop()
-        self.cancel()
-
-    def _sample(self) -> None:
-        if self._stops():
-            self._timer.stop()
-            return
+    def _sampled(self) -> Iterator[float]:
         fields = self.plan.fields
-        field = next((field for field in fields if field.fraction < 1), None)
-        if field is not None:
-            field.sample(_SECONDS_AT_ONCE)
-            self._on_progress(SAMPLING, sum(field.fraction for field in fields) / len(fields))
+        while (field := next((field for field in fields if field.fraction < 1), None)) and not self._stops():
+            field.sample(SLICE_SECONDS)
+            fraction = sum(field.fraction for field in fields) / len(fields)
+            self._on_progress(SAMPLING, fraction)
+            yield fraction
+
+    def _write(self) -> None:
+        if self._stops():
             return
-        self._timer.stop()
         self._on_progress(WRITING, 0.0)
         write_files(self._session, self.plan.inputs, self._submit, self._fail)
 
@@ -91,10 +71,6 @@ class PropagateRun:
             self._job = self._session.submit(request, self._progress, self._read, self._fail)
         except InputError as error:
             self._fail(error)
-
-    def _progress(self, step: str, fraction: float) -> None:
-        if not self._is_over:
-            self._on_progress(step, fraction)
 
     def _read(self, outcome: Outcome) -> None:
         if self._stops():
@@ -109,8 +85,8 @@ class PropagateRun:
         if self._stops():
             return
         chosen = self._nodes.segmentation, self._nodes.agreement, self._nodes.table
-        nodes = PropagationNodes(*(node if _is_in_scene(node) else None for node in chosen))
-        subject = self._subject if _is_in_scene(self._subject) else None
+        nodes = PropagationNodes(*(node if is_in_scene(node) else None for node in chosen))
+        subject = self._subject if is_in_scene(self._subject) else None
         nodes = add_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
         self._is_over = True
         self._tidy_up()
@@ -121,32 +97,6 @@ class PropagateRun:
         folder = self.plan.request.output.parent
         self._session.in_thread(partial(shutil.rmtree, folder, ignore_errors=True), _pass_over, _pass_over)
 
-    def _stops(self) -> bool:
-        """Whether nobody wants it any more; the one who should know is told."""
-        if self._is_cancelled and not self._is_over:
-            self._fail(JobError("cancelled", "Cancelled."))
-        return self._is_over
-
-    def _fail(self, error: Exception) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        self._tidy_up()
-        if isinstance(error, JobError):
-            self._on_error(error)
-        elif isinstance(error, OSError) and error.strerror:
-            self._on_error(
-                JobError("input", f"The files cannot be written ({error.strerror}); check the space left on the disk.")
-            )
-        elif isinstance(error, InputError):
-            self._on_error(JobError("input", str(error)))
-        else:
-            self._on_error(JobError("failed", f"A fault of the program ({type(error).__name__}: {error})."))
-
 
 def _pass_over(outcome: object) -> None:
     """Nobody needs to know."""
-
-
-def _is_in_scene(node: slicer.vtkMRMLNode | None) -> bool:
-    return node is not None and node.GetScene() is not None

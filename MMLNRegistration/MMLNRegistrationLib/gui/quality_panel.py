@@ -23,9 +23,10 @@ from .quality_plan import hindrance, plan
 from .quality_plots import missing, show_plot, show_table, table_node, table_of
 from .quality_preselection import QualityPreselection
 from .quality_result import result_steps
-from .quality_run import READING, SAMPLING, WRITING, QualityRun
+from .quality_run import QualityRun
 from .quality_views import QualityViews
 from .session import Session
+from .worker_run import READING, SAMPLING, WRITING
 
 _SHARES = {
     WRITING: (0.0, 0.05),

@@ -24,9 +24,7 @@ from .pumping import SLICE_SECONDS, Pump
 from .quality_plan import Plan
 from .session import Session
 from .volume_files import write_files
-
-WRITING, SAMPLING, READING = "write the volumes", "sample the transform", "load the result"
-"""Steps that are done here, told of as the worker tells of its own."""
+from .worker_run import READING, SAMPLING, WRITING, job_error
 
 
 class QualityRun(VTKObservationMixin):
@@ -152,13 +150,4 @@ class QualityRun(VTKObservationMixin):
         if self._is_over:
             return
         self._end()
-        if isinstance(error, JobError):
-            self._on_error(error)
-        elif isinstance(error, InputError):
-            self._on_error(JobError("input", str(error)))
-        elif isinstance(error, OSError) and error.strerror:
-            self._on_error(
-                JobError("input", f"The files cannot be written ({error.strerror}); check the space left on the disk.")
-            )
-        else:
-            self._on_error(JobError("failed", f"A fault of the program ({type(error).__name__}: {error})."))
+        self._on_error(job_error(error))

@@ -8,8 +8,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..quality.verdict import seconds_text
-from .register_run import READING, WRITING
 from .time_left import WEIGHTS, TimeLeft
+from .worker_run import READING, WRITING
 
 
 class RegisterProgress:

@@ -11,21 +11,20 @@ from typing import Any
 
 import slicer
 
-from ..backend.jobs import Job, JobError
+from ..backend.jobs import JobError
 from ..backend.messages import Outcome
 from ..errors import InputError
 from ..scene.results import ResultArrays, ResultNodes, adding_result, read_result
-from .pumping import Pump
 from .register_plan import Plan
 from .session import LastRegistration, Session
 from .volume_files import write_files
-
-WRITING, READING = "write the volumes", "load the result"
-"""Steps that are done here, told of as the worker tells of its own."""
+from .worker_run import READING, WRITING, WorkerRun, is_in_scene
 
 
-class RegisterRun:
+class RegisterRun(WorkerRun):
     """A registration under way. It ends by exactly one call of on_done or on_error, unless it is abandoned."""
+
+    files_word = "volumes"
 
     def __init__(
         self,
@@ -38,30 +37,16 @@ class RegisterRun:
         on_error: Callable[[JobError], None],
     ) -> None:
         """nodes: where the result goes. pair: the fixed and the moving node."""
+        super().__init__(on_progress, on_error)
         self.plan, self.pair = plan, pair
         self._session, self._nodes = session, nodes
         self._names = pair[0].GetName(), pair[1].GetName()
-        self._on_progress, self._on_done, self._on_error = on_progress, on_done, on_error
-        self._job: Job | None = None
-        self._pump = Pump()
-        self._is_cancelled = self._is_over = False
+        self._on_done = on_done
 
     def start(self) -> None:
         """Begin. Returns at once."""
         self._on_progress(WRITING, 0.0)
         write_files(self._session, self.plan.inputs, self._submit, self._fail)
-
-    def cancel(self) -> None:
-        """Stop it; it ends with an error of the cause cancelled."""
-        self._is_cancelled = True
-        if self._job is not None:
-            self._job.cancel()
-
-    def abandon(self) -> None:
-        """Stop it and tell nobody: the scene or the window that it was for is gone."""
-        self._is_over = True
-        self._pump.stop()
-        self.cancel()
 
     def _submit(self) -> None:
         if self._stops():
@@ -70,10 +55,6 @@ class RegisterRun:
             self._job = self._session.submit(self.plan.request, self._progress, self._read, self._fail)
         except InputError as error:
             self._fail(error)
-
-    def _progress(self, step: str, fraction: float) -> None:
-        if not self._is_over:
-            self._on_progress(step, fraction)
 
     def _read(self, outcome: Outcome) -> None:
         if self._stops():
@@ -87,8 +68,8 @@ class RegisterRun:
     def _finish(self, report: Mapping[str, Any], result: ResultArrays) -> None:
         if self._stops():
             return
-        fixed, moving = (node if _is_in_scene(node) else None for node in self.pair)
-        nodes = ResultNodes(*(node if _is_in_scene(node) else None for node in self._targets()))
+        fixed, moving = (node if is_in_scene(node) else None for node in self.pair)
+        nodes = ResultNodes(*(node if is_in_scene(node) else None for node in self._targets()))
         steps = adding_result(slicer.mrmlScene, result, self._names, (fixed, moving), nodes)
         self._pump.start(self._taken(steps), partial(self._end, report), self._fail)
 
@@ -98,7 +79,7 @@ class RegisterRun:
             yield 0.0
 
     def _end(self, report: Mapping[str, Any]) -> None:
-        fixed, moving = (node if _is_in_scene(node) else None for node in self.pair)
+        fixed, moving = (node if is_in_scene(node) else None for node in self.pair)
         assert self._nodes.transform is not None
         self._session.last = LastRegistration(
             fixed.GetID() if fixed is not None else "",
@@ -111,30 +92,3 @@ class RegisterRun:
 
     def _targets(self) -> tuple[slicer.vtkMRMLNode | None, ...]:
         return self._nodes.transform, self._nodes.warped, self._nodes.jacobian
-
-    def _stops(self) -> bool:
-        """Whether nobody wants it any more; the one who should know is told."""
-        if self._is_cancelled and not self._is_over:
-            self._fail(JobError("cancelled", "Cancelled."))
-        return self._is_over
-
-    def _fail(self, error: Exception) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        if isinstance(error, JobError):
-            self._on_error(error)
-        elif isinstance(error, OSError) and error.strerror:
-            self._on_error(
-                JobError(
-                    "input", f"The volumes cannot be written ({error.strerror}); check the space left on the disk."
-                )
-            )
-        elif isinstance(error, InputError):
-            self._on_error(JobError("input", str(error)))
-        else:
-            self._on_error(JobError("failed", f"A fault of the program ({type(error).__name__}: {error})."))
-
-
-def _is_in_scene(node: slicer.vtkMRMLNode | None) -> bool:
-    return node is not None and node.GetScene() is not None
