@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 
-from ..pipeline.result import Similarity
 from . import sections
+from .document import report_document
 from .figures import Figures, make_figures
 from .folds import FoldCluster
 from .inspection import Inspection, judgement
-from .page import document, key_figures, masthead, volume_entry
+from .parts import columns, key_figures, masthead, section, volume_entry
+from .terms import terms_of_inspection
 from .tiles import picture_definitions
 from .verdict import count_text, number_text
 
@@ -29,7 +29,7 @@ def inspection_html(inspection: Inspection) -> str:
         compared = sections.before_and_after(figures, _similarities(inspection)) + sections.agreement(figures)
     body = "".join(
         (
-            picture_definitions(figures),
+            picture_definitions(figures.pictures, figures.planes[0].side_mm),
             masthead(f"Inspection of {inspection.name}", *judged, volumes),
             "<main>",
             key_figures(_key_figures(inspection)),
@@ -38,18 +38,17 @@ def inspection_html(inspection: Inspection) -> str:
             _folds(inspection.folds),
             _structures(inspection, figures),
             _landmarks(inspection),
-            sections.how_to_read(figures),
+            terms_of_inspection(figures),
             "</main>",
         )
     )
-    return document(f"{judged.headline}: {inspection.name}", body)
+    return report_document(f"{judged.headline}: {inspection.name}", body)
 
 
 def _key_figures(inspection: Inspection) -> list[tuple[str, str, str]]:
     folding = inspection.folding
     found = [
-        ("Folded voxels", count_text(folding.folded_voxels), f"{folding.folded_percent:.2g} %, strict test"),
-        ("Clusters", count_text(len(inspection.folds)), "of folded voxels that touch"),
+        ("Folded voxels", count_text(folding.folded_voxels), _fold_remark(inspection)),
         (
             "Jacobian",
             f"{number_text(folding.jacobian_min, 2)} – {number_text(folding.jacobian_max, 2)}",
@@ -69,16 +68,23 @@ def _key_figures(inspection: Inspection) -> list[tuple[str, str, str]]:
     return found
 
 
+def _fold_remark(inspection: Inspection) -> str:
+    count = len(inspection.folds)
+    if count == 0:
+        return "strict test"
+    clusters = "a cluster" if count == 1 else f"{count_text(count)} clusters"
+    return f"in {clusters}, {inspection.folding.folded_percent:.2g} %"
+
+
 def _similarities(inspection: Inspection) -> str:
     before, after = inspection.similarity_before, inspection.similarity_after
     assert before is not None
     assert after is not None
-    names = ("Global similarity", "Local similarity")
     rows = [
-        (name, number_text(before[place], 3), number_text(after[place], 3))
-        for place, name in enumerate(names[: len(Similarity._fields)])
+        ("Local similarity", number_text(before.local_correlation, 3), number_text(after.local_correlation, 3)),
+        ("Global similarity", number_text(before.correlation, 3), number_text(after.correlation, 3)),
     ]
-    return _table("Similarity in the fixed foreground", ("Measure", "Before", "After"), rows)
+    return columns("Similarity in the fixed foreground", ("Measure", "Before", "After"), rows)
 
 
 def _folds(folds: Sequence[FoldCluster]) -> str:
@@ -98,7 +104,7 @@ def _folds(folds: Sequence[FoldCluster]) -> str:
     lead = "Folded voxels that touch each other, the largest cluster first; R, A, S: its worst voxel, in mm."
     if len(folds) > SHOWN_FOLDS:
         lead += f" The first {SHOWN_FOLDS} of {count_text(len(folds))}."
-    return sections.section("folds", "Where it folds", lead, _table("Clusters of folded voxels", heads, rows))
+    return section("folds", "Where it folds", lead, columns("Clusters of folded voxels", heads, rows))
 
 
 def _structures(inspection: Inspection, figures: Figures) -> str:
@@ -119,37 +125,22 @@ def _structures(inspection: Inspection, figures: Figures) -> str:
         "Dice: overlap of the carried structure with that of the fixed image, 1 at best. TC: volume of the carried "
         "structure over its volume in the moving image, 1 keeps it. J is taken inside the structure."
     )
-    return sections.section("structures", "Structures", lead, _table("By structure", heads, rows))
+    return section("structures", "Structures", lead, columns("By structure", heads, rows))
 
 
 def _landmarks(inspection: Inspection) -> str:
     if not inspection.landmarks:
         return ""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (landmark.name, _measured(landmark.before_mm, 2), _measured(landmark.after_mm, 2))
         for landmark in inspection.landmarks
     ]
-    for after, words in ((False, "Before"), (True, "After")):
-        distances = inspection.landmark_distances(after=after)
-        if distances:
-            rows.append((f"{words}: median, 95 %", f"{distances.median_mm:.2f}", f"{distances.p95_mm:.2f}"))
+    before, after = (inspection.landmark_distances(after=when) for when in (False, True))
+    for name, place in (("Median", 0), ("95th percentile", 1)):
+        rows.append((name, *(f"{errors[place]:.2f}" if errors else "–" for errors in (before, after))))
     lead = "Distance of each landmark from its place in the moving image, in mm, as the headers and as the map put it."
-    return sections.section(
-        "landmarks", "Landmarks", lead, _table("Landmarks", ("Landmark", "Before, mm", "After, mm"), rows)
-    )
+    return section("landmarks", "Landmarks", lead, columns("Landmarks", ("Landmark", "Before, mm", "After, mm"), rows))
 
 
 def _measured(value: float, digits: int) -> str:
     return number_text(value, digits) if value == value else "–"
-
-
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(text)}</td>" for text in row[1:]) + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="table-scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

@@ -15,9 +15,10 @@ import slicer
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..quality.colours import label_colour
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
 from .parents import world_from_node
-from .segments import LABELMAP, label_colour, labelmaps
+from .segments import LABELMAP, labelmaps
 from .volume_files import VolumeFile, has_right_angles
 from .volumes import geometry_of_node, scalars_of_node
 

@@ -6,7 +6,6 @@ segmentation would keep the atlas's voxels and can cut off strongly warped segme
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..pipeline.volume import Volume
+from ..quality.colours import label_colour
 from ..spatial.geometry import Geometry, Matrix
 from .parents import world_from_node
 from .volumes import geometry_of_node
@@ -94,12 +94,6 @@ def segmentation_from_labels(
         node.GetSegmentation().AddSegment(segment, f"Label_{value}")
     node.CreateDefaultDisplayNodes()
     return node
-
-
-def label_colour(value: int) -> tuple[float, float, float]:
-    """A colour for a label, well apart from those of the labels next to it, always the same."""
-    golden_ratio = 0.618034
-    return colorsys.hsv_to_rgb(value * golden_ratio % 1, 0.55 + 0.15 * (value % 3), 0.95 - 0.12 * (value % 4))
 
 
 def labelmaps(
