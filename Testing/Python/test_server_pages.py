@@ -187,6 +187,7 @@ def test_status_shows_jobs_and_devices(page, pair, server):
     enter(page, "/")
     expect(page.locator("#jobs")).to_contain_text(job[:8])
     expect(page.locator("#jobs")).to_contain_text(waiting[:8])
+    expect(page.locator("#devices")).to_contain_text("CPU")
     expect(page.locator("#devices")).to_contain_text(f"works on {job[:8]}")
     expect(page.locator("#summary")).to_contain_text("1 job waits")
     picture(page, "status")
@@ -202,6 +203,17 @@ def test_interface_is_described(page):
     job.locator("summary").click()
     expect(job).to_contain_text("moving_labels")
     picture(page, "interface")
+
+
+def test_pages_fit_a_narrow_screen(page):
+    page.set_viewport_size({"width": 420, "height": 860})
+    enter(page, "/")
+    for path in ("/", "/register", "/api"):
+        page.goto(path)
+        if path == "/api":
+            expect(page.locator(".operation")).to_have_count(9)
+            page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") == 420, path
 
 
 def test_pictures_are_there():
