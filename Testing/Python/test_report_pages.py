@@ -132,6 +132,35 @@ def test_cuts_go_where_most_points_are():
     np.testing.assert_allclose(fullest_ras(points[:1], 1.0), (0, 0, 0))
 
 
+def box(label: int, start: int) -> Volume:
+    labels = np.zeros(GEOMETRY.shape_kji, np.uint8)
+    labels[6:16, 6:16, start : start + 6] = label
+    return Volume(labels, GEOMETRY, "box")
+
+
+@pytest.mark.parametrize("sides", [("drawn", "carried"), ("drawn",), ("carried",)])
+def test_structures_of_an_inspection_are_shown(sides, tmp_path):
+    """Structures that overlap lie in layers of their own; what the moving image has is carried two voxels to the right."""
+    field = np.zeros((*GEOMETRY.shape_kji, 3), np.float32)
+    field[..., 0] = -4.0  # i runs to the patient's left
+    fixed = (box(2, 8), box(5, 11)) if "drawn" in sides else ()
+    moving = (box(2, 8), box(5, 11)) if "carried" in sides else ()
+    names = {2: HOSTILE, 5: "Fornix"}
+    page = self_contained(
+        inspection_html(inspect_map("map", image(), field, image(-4.0, "moving"), fixed, moving, names))
+    )
+    shown = {}
+    for key in sides:
+        pixels = picture(page, f"{key}-axial", tmp_path).astype(int)
+        is_above = (pixels == np.rint(255 * np.array(label_colour(5)))).all(axis=-1)
+        shown[key] = np.flatnonzero(is_above.any(axis=0)).mean()
+    if len(sides) == 2:
+        assert shown["carried"] - shown["drawn"] == pytest.approx(-2, abs=0.6)
+    assert page.text.count("Fornix") == 1
+    assert "colours are those of the table" in page.text
+    assert ("Borders of both" in page.text) == (len(sides) == 2)
+
+
 def inspected(has_moving: bool) -> str:
     field = np.zeros((*GEOMETRY.shape_kji, 3), np.float32)
     field[..., 0] = 3.0

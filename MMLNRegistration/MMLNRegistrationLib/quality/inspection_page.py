@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import sections
+import numpy as np
+
+from . import sections, tiles
 from .document import report_document
-from .figures import Figures, make_figures
+from .figures import Picture, make_figures
 from .folds import FoldCluster
 from .inspection import Inspection, judgement
 from .parts import columns, key_figures, masthead, section, volume_entry
+from .structure_pictures import draw_structures, structure_planes, swatches
 from .terms import terms_of_inspection
-from .tiles import picture_definitions
 from .verdict import count_text, number_text
 
 SHOWN_FOLDS = 20
@@ -21,6 +23,7 @@ SHOWN_FOLDS = 20
 def inspection_html(inspection: Inspection) -> str:
     """One self-contained page: pictures, charts, figures and what they mean. It loads nothing and sends nothing."""
     figures = make_figures(inspection)
+    structures = _structures(inspection, figures.pictures)
     judged = judgement(inspection)
     volumes = volume_entry("Fixed", inspection.fixed)
     compared = ""
@@ -29,14 +32,14 @@ def inspection_html(inspection: Inspection) -> str:
         compared = sections.before_and_after(figures, _similarities(inspection)) + sections.agreement(figures)
     body = "".join(
         (
-            picture_definitions(figures.pictures, figures.planes[0].side_mm),
+            tiles.picture_definitions(figures.pictures, figures.planes[0].side_mm),
             masthead(f"Inspection of {inspection.name}", *judged, volumes),
             "<main>",
             key_figures(_key_figures(inspection)),
             compared,
             sections.deformation(inspection, figures),
             _folds(inspection.folds),
-            _structures(inspection, figures),
+            structures,
             _landmarks(inspection),
             terms_of_inspection(figures),
             "</main>",
@@ -107,7 +110,8 @@ def _folds(folds: Sequence[FoldCluster]) -> str:
     return section("folds", "Where it folds", lead, columns("Clusters of folded voxels", heads, rows))
 
 
-def _structures(inspection: Inspection, figures: Figures) -> str:
+def _structures(inspection: Inspection, drawn: dict[str, Picture]) -> str:
+    """The section, and its pictures into drawn."""
     if not inspection.structures:
         return ""
     rows = [
@@ -125,7 +129,28 @@ def _structures(inspection: Inspection, figures: Figures) -> str:
         "Dice: overlap of the carried structure with that of the fixed image, 1 at best. TC: volume of the carried "
         "structure over its volume in the moving image, 1 keeps it. J is taken inside the structure."
     )
-    return section("structures", "Structures", lead, columns("By structure", heads, rows))
+    table = columns("By structure", heads, rows, swatches(score.label for score in inspection.structures))
+    return section("structures", "Structures", lead, _structure_pictures(inspection, drawn) + table)
+
+
+def _structure_pictures(inspection: Inspection, drawn: dict[str, Picture]) -> str:
+    sides = {
+        "drawn": ("As drawn", "the structures as drawn on the fixed image", inspection.labels.fixed),
+        "carried": ("Carried", "the structures carried over from the moving image", inspection.labels.warped),
+    }
+    shown = {key: side for key, side in sides.items() if side[2]}
+    is_labelled = np.zeros_like(inspection.foreground)
+    for *_words, layers in shown.values():
+        for layer in layers:
+            is_labelled |= layer.array_kji > 0
+    planes = structure_planes(inspection.fixed.geometry, inspection.foreground | is_labelled, is_labelled)
+    for key, (*_words, layers) in shown.items():
+        draw_structures(drawn, key, planes, inspection.fixed, inspection.window(inspection.fixed), layers)
+    wall = tiles.wall(planes, [(key, label, text) for key, (label, text, _layers) in shown.items()])
+    caption = "Over the fixed image, cut where the most is labelled; the colours are those of the table."
+    if len(shown) > 1:
+        caption += " Borders of both should lie on the same edges."
+    return f'<figure class="beside stages-{len(shown)}">{wall}<figcaption>{caption}</figcaption></figure>'
 
 
 def _landmarks(inspection: Inspection) -> str:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from ..pipeline.foreground import tissue
 from ..pipeline.volume import Volume
 from . import charts, pictures, tiles
-from .colours import RISING, css, css_stops, label_colour
+from .colours import RISING, css_stops
 from .document import report_document
 from .figures import Picture, draw, picture_of
 from .parts import columns, key_figures, list_of_notes, masthead, section, volume_entry
-from .planes import Plane, anatomical_planes, foreground_points_ras, fullest_ras, image_tensor, sampled
+from .planes import Plane
 from .propagation import Propagation
+from .structure_pictures import draw_structures, structure_planes, swatches
 from .structure_volumes import StructureVolume
 from .terms import terms_of_propagation
 from .verdict import Level, count_text, device_text, number_text, seconds_text
@@ -32,7 +33,7 @@ def propagation_html(result: Propagation) -> str:
     shown = tissue(result.subject) | (result.labels.array_kji > 0)
     if not shown.any():
         shown = np.ones_like(shown)
-    planes = _planes(result, shown)
+    planes = structure_planes(result.subject.geometry, shown, result.labels.array_kji > 0)
     drawn = _drawn(result, planes, shown, is_fused)
     headline = f"{_counted(len(result.volumes), 'structure')} from {_counted(len(result.atlases), 'atlas', 'es')}"
     sentence = f"On the grid of {result.subject.name}"
@@ -57,30 +58,20 @@ def propagation_html(result: Propagation) -> str:
     return report_document(f"{headline}: {result.subject.name}", body)
 
 
-def _planes(result: Propagation, shown: NDArray[np.bool_]) -> tuple[Plane, Plane, Plane]:
-    """Pictures of all that is shown, through the places where the most is labelled."""
-    geometry, is_labelled = result.subject.geometry, result.labels.array_kji > 0
-    labelled_ras = foreground_points_ras(geometry, is_labelled if is_labelled.any() else shown)
-    through_ras = fullest_ras(labelled_ras, float(geometry.spacing_mm.max()))
-    return anatomical_planes(geometry, foreground_points_ras(geometry, shown), through_ras)
-
-
 def _drawn(
     result: Propagation, planes: tuple[Plane, ...], shown: NDArray[np.bool_], is_fused: bool
 ) -> dict[str, Picture]:
     """The pictures by key: the subject, the structures over it, and where the atlases disagree."""
     subject, geometry = result.subject, result.subject.geometry
     window = pictures.window_of(subject.array_kji, shown)
-    colours = {volume.label: label_colour(volume.label) for volume in result.volumes}
     agreement_kji = result.agreement.array_kji
     has_votes = agreement_kji > 0
     contested = Volume(np.where(has_votes, 1 - agreement_kji, 0).astype(np.float32), geometry, "contested")
     drawn: dict[str, Picture] = {}
+    draw_structures(drawn, "structures", planes, subject, window, [result.labels])
     for plane in planes:
         grey = pictures.brightness(picture_of(subject, plane), window)
-        labels = sampled(image_tensor(result.labels.array_kji), geometry, plane.pixel_centres_ras(), nearest=True)[0]
         draw(drawn, "subject", plane, pictures.grey_pixels(grey))
-        draw(drawn, "structures", plane, pictures.label_pixels(grey, np.nan_to_num(labels).astype(int), colours))
         if is_fused:
             share = picture_of(contested, plane) / CONTESTED_WHITE
             draw(drawn, "contested", plane, pictures.rising_pixels(np.clip(share, 0, 1)))
@@ -122,8 +113,12 @@ def _structures(result: Propagation, planes: tuple[Plane, ...], is_fused: bool) 
         (_name(volume), str(volume.label), count_text(volume.voxels), number_text(volume.ml, 2))
         for volume in result.volumes
     ]
-    colours = [css(255 * np.array(label_colour(volume.label))) for volume in result.volumes]
-    table = columns("Volumes", ("Structure", "Label", "Voxels", "Volume, ml"), rows, colours)
+    table = columns(
+        "Volumes",
+        ("Structure", "Label", "Voxels", "Volume, ml"),
+        rows,
+        swatches(volume.label for volume in result.volumes),
+    )
     lead = f"The labels of the {'atlases' if is_fused else 'atlas'} on the subject, cut where the most is labelled."
     return section("structures", "Structures", lead, f"{compared}{figure}{table}")
 
