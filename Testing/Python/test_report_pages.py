@@ -140,7 +140,7 @@ def box(label: int, start: int) -> Volume:
 
 @pytest.mark.parametrize("sides", [("drawn", "carried"), ("drawn",), ("carried",)])
 def test_structures_of_an_inspection_are_shown(sides, tmp_path):
-    """Structures that overlap lie in layers of their own; what the moving image has is carried two voxels to the right."""
+    """Structures that overlap lie in layers of their own; the moving ones are carried by two voxels."""
     field = np.zeros((*GEOMETRY.shape_kji, 3), np.float32)
     field[..., 0] = -4.0  # i runs to the patient's left
     fixed = (box(2, 8), box(5, 11)) if "drawn" in sides else ()
