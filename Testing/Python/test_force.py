@@ -9,7 +9,7 @@ from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.force import CorrelationForce, central_gradient
 from MMLNRegistrationLib.model.losses import correlation_coefficient
-from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
+from MMLNRegistrationLib.model.network import MMLN, SQUARINGS_BETWEEN_PASSES, MMLNConfig
 from MMLNRegistrationLib.spatial.separable import gaussian_smooth
 from MMLNRegistrationLib.spatial.velocity import integrate
 from MMLNRegistrationLib.spatial.warp import warp
@@ -80,7 +80,7 @@ def test_each_pass_steps_along_the_force_and_smooths() -> None:
     fixed, moving = blob_pair(16)
     force = CorrelationForce(fixed)
     first = gaussian_smooth(0.5 * force(moving), 1.0)
-    direction = force(warp(moving, integrate(first))) + 0.4 * force(moving)
+    direction = force(warp(moving, integrate(first, SQUARINGS_BETWEEN_PASSES))) + 0.4 * force(moving)
     second = gaussian_smooth(first + 0.5 / 2**0.5 * direction, 1.0)
     torch.testing.assert_close(network(fixed, moving).velocity, second)
     before, after = (correlation_coefficient(fixed, image) for image in (moving, warp(moving, integrate(second))))

@@ -8,7 +8,15 @@ import torch
 from MMLNRegistrationLib.model.local_correlation import LocalCorrelation
 from MMLNRegistrationLib.model.losses import correlation_coefficient
 from MMLNRegistrationLib.pipeline.field import deformation
-from MMLNRegistrationLib.pipeline.refine import SIMILARITIES, RefineConfig, SimilarityGradient, refine
+from MMLNRegistrationLib.pipeline.refine import (
+    FROM_VELOCITY,
+    FROM_ZERO,
+    SIMILARITIES,
+    RefineConfig,
+    Schedule,
+    SimilarityGradient,
+    refine,
+)
 from MMLNRegistrationLib.progress import Cancelled, silent
 from MMLNRegistrationLib.spatial.warp import identity_grid, resize_displacement, warp
 from phantoms import brain, grid, voxels_ras, wave
@@ -96,8 +104,8 @@ def test_the_velocity_vanishes_at_the_border() -> None:
 
 
 def test_a_good_start_is_used() -> None:
-    """With small steps at one resolution and little smoothing, what was found before is kept."""
-    careful = replace(QUICK, factors=((1, 1),), step_voxels=0.01, velocity_sigma_voxels=0.2)
+    """What was found before is kept, however much is smoothed what is added to it."""
+    careful = RefineConfig(schedule=Schedule(6, ((1, 1),), step_voxels=0.01, velocity_sigma_voxels=3.0))
     start = refine(FIXED, MOVING, zero_velocity(), RefineConfig(iterations=15), silent)
     from_start, from_zero = (warped_by(refine(FIXED, MOVING, v, careful, silent)) for v in (start, zero_velocity()))
     assert difference(from_start) < 0.5 * difference(from_zero)
@@ -128,7 +136,7 @@ def test_a_flat_image_moves_nothing() -> None:
 def test_no_resolution_ends_worse_than_it_began() -> None:
     """Steps far too long: the start is still there to go back to."""
     start = refine(FIXED, MOVING, zero_velocity(), RefineConfig(iterations=15), silent)
-    wild = replace(QUICK, factors=((1, 1),), step_voxels=3.0)
+    wild = RefineConfig(schedule=replace(FROM_VELOCITY, factors=((1, 1),), step_voxels=3.0))
     assert torch.equal(refine(FIXED, MOVING, start, wild, silent), start)
 
 
@@ -155,7 +163,8 @@ def test_small_and_odd_grids_work(shape: tuple[int, int, int]) -> None:
 
 
 def test_other_velocity_grids_and_levels_work() -> None:
-    config = replace(QUICK, factors=((4, 2), (2, 1)), velocity_factor=4, step_voxels=0.1, taper_voxels=1)
+    schedule = replace(FROM_ZERO, iterations=6, factors=((4, 2), (2, 1)), step_voxels=0.1)
+    config = RefineConfig(schedule=schedule, velocity_factor=4, taper_voxels=1)
     velocity = refine(FIXED, MOVING, torch.zeros(1, 3, 8, 9, 8), config, silent)
     assert velocity.shape == (1, 3, 8, 9, 8)
     assert difference(warped_by(resize_displacement(velocity, VELOCITY_SHAPE))) < 0.95 * difference(MOVING)
@@ -194,14 +203,26 @@ def test_a_cancelled_run_ends_within_one_iteration(monkeypatch: pytest.MonkeyPat
     assert len(computed) == 2
 
 
-def test_a_velocity_that_is_there_is_refined_at_full_resolution_alone() -> None:
+def test_a_velocity_that_is_there_gets_fewer_iterations() -> None:
+    """A third of those from zero, coarse to fine."""
     start, told = zero_velocity(), []
     start[:, :, 4, 4, 4] = 0.1
+    assert RefineConfig().schedule_from(start) == FROM_VELOCITY
     refine(FIXED, MOVING, start, RefineConfig(), lambda step, fraction: told.append(step))
-    assert told == ["refine: full resolution"] * 7
+    assert [told.count(f"refine: {where}") for where in ("4 mm", "2 mm", "full resolution")] == [21, 15, 3]
+    assert 3 * len(told) <= sum(FROM_ZERO.iterations * multiple for _, multiple in FROM_ZERO.factors)
 
 
-def test_own_wishes_win_over_the_defaults_of_a_start() -> None:
-    wish = RefineConfig(iterations=3, factors=((2, 1),))
-    assert wish.settled(is_started=True) == wish.settled(is_started=False) == wish
-    assert RefineConfig().settled(is_started=False).iterations == 20
+def test_a_velocity_that_is_there_is_brought_further() -> None:
+    start = refine(FIXED, MOVING, zero_velocity(), RefineConfig(iterations=3), silent)
+    further = refine(FIXED, MOVING, start, RefineConfig(iterations=6), silent)
+    assert difference(warped_by(further)) < 0.9 * difference(warped_by(start))
+
+
+def test_detail_that_is_there_stays() -> None:
+    """Smoothing what is added leaves alone what it is added to: between equal images nothing is added."""
+    detail = torch.randn(1, 3, *VELOCITY_SHAPE, generator=torch.Generator().manual_seed(0))
+    moving = FIXED
+    fixed = warp(FIXED, deformation(detail, NET).displacement_voxels)
+    refined = refine(fixed, moving, detail, RefineConfig(), silent)
+    assert float((refined - detail).norm()) < 0.2 * float(detail.norm())

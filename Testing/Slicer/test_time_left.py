@@ -44,21 +44,23 @@ def test_a_run_like_the_measured_one_is_foretold(clock):
             assert left.seconds == pytest.approx(total - passed, rel=0.05)
         clock.now += seconds
         passed += seconds
+        left.progress(step, 1.0)
     left.progress("write", 1.0)
     assert left.share == pytest.approx(1.0)
     assert left.seconds == pytest.approx(0.0, abs=1e-6)
 
 
-def test_levels_of_the_refinement_count_by_their_time(clock):
-    """Half of the iterations are done at a quarter of the resolution, in a twenty-fifth of the time."""
+def test_without_a_network_the_refinement_is_most_of_the_time(clock):
+    from MMLNRegistrationLib.gui.time_left import WEIGHTS
+
     left = time_left(clock)
-    left.progress("refine: 4 mm", 0.5)
-    coarse = left.share
-    left.progress("refine: full resolution", 5 / 6)
-    fine = left.share
-    left.progress("remove folding", 0.0)
-    refinement = left.share - coarse
-    assert fine - coarse < 0.3 * refinement
+    for step in ("prepare", "initial"):
+        left.progress(step, 0.0)
+        clock.now += WEIGHTS[step]
+    left.progress("network", 0.0)
+    left.progress("refine: 4 mm", 0.0)
+    rest = sum(WEIGHTS[step] for step in ("network", "refine", "remove folding", "outputs", "write"))
+    assert left.seconds == pytest.approx(rest, rel=0.05)
 
 
 def test_it_never_goes_back_and_passes_over_what_it_does_not_know(clock):

@@ -23,6 +23,10 @@ from ..spatial.warp import resize, resize_displacement, warp
 from .force import CorrelationForce
 from .level import Level, LevelInput, LevelOutput
 
+SQUARINGS_BETWEEN_PASSES = 4
+"""Of the integration at a level's own resolution, which costs as much as its convolutions; the images that a pass
+reads differ by hundredths of a voxel, and the refinement does the same."""
+
 
 @dataclass(frozen=True)
 class MMLNConfig:
@@ -194,7 +198,7 @@ class MMLN(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number == passes):
                 displacement: Tensor | None = None
                 if number > 1 and velocity is not None:
-                    displacement = integrate(velocity)
+                    displacement = integrate(velocity, SQUARINGS_BETWEEN_PASSES)
                 elif before is not None:
                     # Integrated where it was found, eight times cheaper than after the upsampling.
                     displacement = resize_displacement(integrate(before.velocity), shape)

@@ -1,14 +1,17 @@
-"""Step 5: instance optimisation, the velocity improved for this very pair, coarse to fine.
+"""Step 5: instance optimisation, what to add to the velocity for this very pair, coarse to fine.
 
 Each iteration integrates the velocity, warps the moving image, asks the similarity how every warped voxel should
 change, and turns that into a step of the velocity:
 
     force = d similarity / d M(phi) * grad M(phi)          the derivative of the similarity for v -> v + w,
                                                            to first order in w (log-demons, Vercauteren 2008)
-    v <- smooth(v + step * adam(smooth(force)))            smoothing the sum is an implicit step of diffusion
-                                                           regularity (paper Eq. 5) on v
+    w <- smooth(w + step * adam(smooth(force)))            smoothing the sum is an implicit step of diffusion
+                                                           regularity (paper Eq. 5) on w
 
-Of each resolution the velocity with the best similarity is kept, its start included: Adam's first steps have full
+The velocity is the given one plus w. From zero that is w itself; what a network or an earlier registration has found
+is kept whole, as smoothing it again and again would take its detail away.
+
+Of each resolution the w with the best similarity is kept, zero and its start included: Adam's first steps have full
 length however small the force is, and would shake images apart that agree already.
 
 The velocity lives on a grid of half the network grid's resolution; the images keep theirs. So the field stays smooth
@@ -37,119 +40,138 @@ SimilarityGradient = Callable[[Tensor], tuple[float, Tensor]]
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How far and how smoothly the velocity is changed, coarse to fine."""
+
+    iterations: int
+    """At the finest image resolution."""
+    factors: tuple[tuple[int, int], ...]
+    """(image coarsening, iterations as a multiple of the finest resolution's), coarse to fine."""
+    step_voxels: float
+    """Largest change of the velocity per iteration where the force is steady, in voxels of its grid."""
+    velocity_sigma_voxels: float
+    """Of the Gaussian on what is added, after each iteration."""
+
+
+FROM_ZERO = Schedule(20, ((4, 3), (2, 2), (1, 1)), step_voxels=0.3, velocity_sigma_voxels=1.0)
+FROM_VELOCITY = Schedule(3, ((4, 7), (2, 5), (1, 1)), step_voxels=0.15, velocity_sigma_voxels=1.5)
+"""After a network little is left to find, and what is added must not make its field much rougher."""
+
+
+@dataclass(frozen=True)
 class RefineConfig:
-    """Instance optimisation. Defaults were tuned on the training subjects; see BENCHMARKS.md."""
+    """Instance optimisation. Defaults were tuned on training and validation subjects; see BENCHMARKS.md."""
 
     iterations: int | None = None
-    """At the finest image resolution; by default 20 from zero, 7 from a velocity that is there already."""
-    factors: tuple[tuple[int, int], ...] | None = None
-    """(image coarsening, iterations as a multiple of the finest resolution's), coarse to fine. By default a quarter,
-    half and full resolution from zero, and full resolution alone from a velocity that is there already, as coarser
-    ones would take its detail away."""
+    """At the finest image resolution, instead of the schedule's."""
+    schedule: Schedule | None = None
+    """By default FROM_ZERO or FROM_VELOCITY, whichever applies."""
     velocity_factor: int = 2
     """The velocity grid is the network grid coarsened by this."""
     similarity: str = "local_correlation"
     """One of SIMILARITIES, at the end of this file."""
-    step_voxels: float = 0.3
-    """Largest change of the velocity per iteration where the force is steady, in voxels of its grid."""
     force_sigma_voxels: float = 1.5
-    velocity_sigma_voxels: float = 1.0
     integration_steps: int = 4
     """Squarings while optimising; the delivered field uses spatial.velocity.INTEGRATION_STEPS."""
     least_force: float = 1e-3
     """Forces well below it hardly move the velocity. In units of similarity: what the similarity, summed over the
     voxels of the level's images instead of averaged, gains for each image voxel that a node of the velocity moves."""
     taper_voxels: int = 3
-    """The velocity fades to zero over this many voxels at the border of its grid."""
+    """What is added fades to zero over this many voxels at the border of its grid."""
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
             raise InputError(f"Unknown similarity {self.similarity!r}; choose {', '.join(SIMILARITIES)}.")
 
-    def settled(self, is_started: bool) -> RefineConfig:
-        """The same with its defaults filled in. is_started: it begins at a velocity other than zero."""
-        iterations, factors = (7, ((1, 1),)) if is_started else (20, ((4, 3), (2, 2), (1, 1)))
-        return replace(
-            self,
-            iterations=iterations if self.iterations is None else self.iterations,
-            factors=factors if self.factors is None else self.factors,
-        )
+    def schedule_from(self, velocity: Tensor) -> Schedule:
+        """The schedule of an optimisation that begins at this velocity."""
+        schedule = self.schedule or (FROM_VELOCITY if velocity.any() else FROM_ZERO)
+        return schedule if self.iterations is None else replace(schedule, iterations=self.iterations)
 
 
 def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig, progress: Progress) -> Tensor:
     """The velocity (1, 3, k, j, i) on the velocity grid, improved from the given one of the same shape.
 
     fixed and moving: (1, 1, K, J, I) in [0, 1] on the network grid. Velocities are in voxels of the velocity grid.
+    progress is told the share of the voxels that have been gone through, which is that of the time.
     """
-    config = config.settled(bool(velocity.any()))
-    assert config.iterations is not None
-    assert config.factors is not None
-    if config.iterations == 0:
+    schedule = config.schedule_from(velocity)
+    if schedule.iterations == 0:
         return velocity
-    plan = [(factor, config.iterations * multiple) for factor, multiple in config.factors]
-    total, done = sum(iterations for _, iterations in plan), 0
+    plan = [(factor, schedule.iterations * multiple) for factor, multiple in schedule.factors]
+    work, done = sum(iterations / factor**3 for factor, iterations in plan), 0.0
     finest_shape = tuple(velocity.shape[2:])
+    added = torch.zeros_like(velocity)
     for factor, iterations in plan:
         image_shape = _coarse_shape(fixed.shape[2:], factor)
-        grid_factor = max(1, factor // config.velocity_factor)
-        velocity = resize_displacement(velocity, _coarse_shape(finest_shape, grid_factor))
+        grid_shape = _coarse_shape(finest_shape, max(1, factor // config.velocity_factor))
         level = _Level(
-            _coarse_image(fixed, factor, image_shape), _coarse_image(moving, factor, image_shape), velocity, config
+            _coarse_image(fixed, factor, image_shape),
+            _coarse_image(moving, factor, image_shape),
+            resize_displacement(velocity, grid_shape),
+            resize_displacement(added, grid_shape),
+            config,
+            schedule,
         )
         for _ in range(iterations):
-            progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / total)
+            progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / work)
             level.step()
-            done += 1
-        velocity = level.best()
-    return _resize_velocity_cubic(velocity, finest_shape)
+            done += 1 / factor**3
+        added = level.best()
+    return velocity + _resize_velocity_cubic(added, finest_shape)
 
 
 class _Level:
     """One image resolution: its operators, computed once, and the optimiser's state."""
 
-    def __init__(self, fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig) -> None:
-        self.velocity = velocity
+    def __init__(
+        self, fixed: Tensor, moving: Tensor, start: Tensor, added: Tensor, config: RefineConfig, schedule: Schedule
+    ) -> None:
+        self.start = start
+        self.added = added
         self.moving = moving
         self.config = config
+        self.step_voxels = schedule.step_voxels
         self.similarity = SIMILARITIES[config.similarity](fixed)
-        device, shape, grid_shape = fixed.device, tuple(fixed.shape[2:]), tuple(velocity.shape[2:])
+        device, shape, grid_shape = fixed.device, tuple(fixed.shape[2:]), tuple(start.shape[2:])
         self.identity = identity_grid(shape, device)
         self.taper = border_taper(grid_shape, config.taper_voxels, device)
         enlarge = [cubic_matrix(new, old) for new, old in zip(shape, grid_shape, strict=True)]
         smooth_force = [gaussian_matrix(size, config.force_sigma_voxels) for size in grid_shape]
-        smooth_velocity = [gaussian_matrix(size, config.velocity_sigma_voxels) for size in grid_shape]
+        smooth_velocity = [gaussian_matrix(size, schedule.velocity_sigma_voxels) for size in grid_shape]
         self.enlarge = [matrix.to(device) for matrix in enlarge]
         # Forces come back to the velocity grid by the transpose of the enlargement, and are smoothed on the way.
         self.gather = [(s @ e.T).to(device) for s, e in zip(smooth_force, enlarge, strict=True)]
         self.smooth = [matrix.to(device) for matrix in smooth_velocity]
         self.image_voxels_per_grid_voxel = displacement_scale(grid_shape, shape, fixed)
-        self.mean_force = torch.zeros_like(velocity)
-        self.mean_square = torch.zeros_like(velocity)
+        self.mean_force = torch.zeros_like(start)
+        self.mean_square = torch.zeros_like(start)
         self.iteration = 0
-        self.best_velocity, self.best_value = velocity, -torch.inf
+        self.best_added, self.best_value = added, -torch.inf
 
     @torch.no_grad()
     def step(self) -> None:
         """One iteration, see the top of this file."""
-        warped, derivative = self._evaluate()
+        warped, derivative = self._evaluate(self.added)
         # The similarity is a mean; the force is that of its sum, so that it does not depend on the number of voxels.
         force = apply_along_axes(central_gradient(warped) * derivative, self.gather) * warped.numel()
-        self.velocity = apply_along_axes(self.velocity + self._adam(force), self.smooth) * self.taper
+        self.added = apply_along_axes(self.added + self._adam(force), self.smooth) * self.taper
 
     @torch.no_grad()
     def best(self) -> Tensor:
-        """The velocity with the largest similarity of all that this level has had."""
-        self._evaluate()
-        return self.best_velocity
+        """What to add for the largest similarity, of all that this level has had and nothing at all."""
+        self._evaluate(self.added)
+        self._evaluate(torch.zeros_like(self.added))
+        return self.best_added
 
-    def _evaluate(self) -> tuple[Tensor, Tensor]:
-        """The image warped by the velocity, and the similarity's derivative for each of its voxels."""
-        displacement = integrate(self.velocity, self.config.integration_steps)
+    def _evaluate(self, added: Tensor) -> tuple[Tensor, Tensor]:
+        """The image warped by start + added, and the similarity's derivative for each of its voxels."""
+        displacement = integrate(self.start + added, self.config.integration_steps)
         displacement = apply_along_axes(displacement * self.image_voxels_per_grid_voxel, self.enlarge)
         warped = sample(self.moving, displacement.add_(self.identity))
         value, derivative = self.similarity(warped)
         if value > self.best_value:
-            self.best_velocity, self.best_value = self.velocity, value
+            self.best_added, self.best_value = added, value
         return warped, derivative
 
     def _adam(self, force: Tensor) -> Tensor:
@@ -161,7 +183,7 @@ class _Level:
         mean = self.mean_force / (1 - 0.9**self.iteration)
         root = (self.mean_square / (1 - 0.99**self.iteration)).sqrt_()
         floor = 1e-3 * force.abs().max() + self.config.least_force
-        return mean.div_(root.add_(floor)).mul_(self.config.step_voxels)
+        return mean.div_(root.add_(floor)).mul_(self.step_voxels)
 
 
 def _coarse_shape(shape: tuple[int, ...] | torch.Size, factor: int) -> tuple[int, ...]:

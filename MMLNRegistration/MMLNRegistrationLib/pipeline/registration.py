@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ def register(
         velocity, network_notes = _network_velocity(options, fixed_net, moving_net, progress)
 
     with clock.step("refine"):
-        refinement = options.refine.settled(is_started=bool(velocity.any()))
+        refinement = replace(options.refine, schedule=options.refine.schedule_from(velocity))
         velocity = refine(fixed_net, moving_net, velocity, refinement, progress)
 
     with clock.step("remove folding"):

@@ -7,7 +7,7 @@ level with a plain squared error. The images' own loss then takes over. The velo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..model.network import pyramid
 from ..pipeline.prepare import velocity_shape
-from ..pipeline.refine import RefineConfig, refine
+from ..pipeline.refine import FROM_ZERO, RefineConfig, refine
 from ..progress import Progress, silent
 from ..tensor_file import TensorFileError, open_tensors, tensor_bytes
 from ..writing import write_whole
@@ -25,7 +25,7 @@ from .preparation import PreparedData, stored_key
 from .workers import in_parallel
 
 FORMAT = 1
-_REFINE = RefineConfig(iterations=10, factors=((2, 2), (1, 1)), velocity_factor=1)
+_REFINE = RefineConfig(schedule=replace(FROM_ZERO, iterations=10, factors=((2, 2), (1, 1))), velocity_factor=1)
 """Two resolutions, that of the images it is given and half of it; velocities as fine as the images, like a level's."""
 
 
