@@ -1,10 +1,12 @@
-"""Fixtures of the tests of the command line and of training."""
+"""Fixtures of the tests of the command line, of training and of pages."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import SimpleITK as sitk
@@ -16,6 +18,24 @@ from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.training.datasets import find_scans
 from MMLNRegistrationLib.training.preparation import PreparedData, prepare_scans
 from training_cases import QUICK, write_balls, write_brains
+
+BROWSER_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A playwright.sync_api.Browser; without one on this machine the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=BROWSER_OPTIONS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

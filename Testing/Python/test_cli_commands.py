@@ -211,8 +211,8 @@ def test_propagate_several(run, pair, tmp_path, fusion):
     assert not (out / "transform_2.h5").exists()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "3 structures from 3 atlases" in page
-    assert "<td>light</td>" in page
-    assert "<td>&lt;dark&gt;</td>" in page
+    assert "light</th>" in page
+    assert "&lt;dark&gt;</th>" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

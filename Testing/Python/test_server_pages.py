@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,22 +12,17 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from backend_cases import LONG, posix
 from cli_cases import Pair
 from repository import ROOT
 from server_cases import TOKEN, Server, until
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PICTURES = ROOT / "Resources" / "Screenshots"
 SECONDS = 60
 
-pytestmark = [posix, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = posix
 expect.set_options(timeout=1000 * SECONDS)
 
 
@@ -39,14 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert shared.files() == []
     shared.stop()
     assert shared.leftovers() == []
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -201,6 +187,7 @@ def test_status_shows_jobs_and_devices(page, pair, server):
     enter(page, "/")
     expect(page.locator("#jobs")).to_contain_text(job[:8])
     expect(page.locator("#jobs")).to_contain_text(waiting[:8])
+    expect(page.locator("#devices")).to_contain_text("CPU")
     expect(page.locator("#devices")).to_contain_text(f"works on {job[:8]}")
     expect(page.locator("#summary")).to_contain_text("1 job waits")
     picture(page, "status")
@@ -216,6 +203,17 @@ def test_interface_is_described(page):
     job.locator("summary").click()
     expect(job).to_contain_text("moving_labels")
     picture(page, "interface")
+
+
+def test_pages_fit_a_narrow_screen(page):
+    page.set_viewport_size({"width": 420, "height": 860})
+    enter(page, "/")
+    for path in ("/", "/register", "/api"):
+        page.goto(path)
+        if path == "/api":
+            expect(page.locator(".operation")).to_have_count(9)
+            page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") == 420, path
 
 
 def test_pictures_are_there():

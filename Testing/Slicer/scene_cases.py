@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from mrml import slicer
+from mrml import slicer, vtk
 
 from MMLNRegistrationLib.pipeline.field import warp_volume
 from MMLNRegistrationLib.pipeline.result import FoldingRepair, FoldingSummary, Registration, Similarity
@@ -127,6 +127,25 @@ def registration(fixed_geometry: Geometry, moving_geometry: Geometry) -> Registr
         settings={},
         notes=(),
     )
+
+
+def surfaces(
+    scene: slicer.vtkMRMLScene, name: str, balls: dict[str, tuple[tuple[float, float, float], float]]
+) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation that has only surfaces: balls by name, each a centre (R, A, S) and a radius, in mm."""
+    converters = slicer.vtkSlicerSegmentationsModuleLogic()  # makes the ways between representations known to all
+    converters.SetMRMLScene(scene)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    for ball, (centre, radius_mm) in balls.items():
+        sphere = vtk.vtkSphereSource()
+        sphere.SetCenter(*centre)
+        sphere.SetRadius(radius_mm)
+        sphere.SetThetaResolution(40)
+        sphere.SetPhiResolution(40)
+        sphere.Update()
+        node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), ball, (1, 0, 0), ball)
+    return node
 
 
 def read_bundle(path: Path, cache: Path) -> slicer.vtkMRMLScene:

@@ -24,6 +24,7 @@ from quality_cases import (
     open_panel,
     view_centre,
 )
+from scene_cases import surfaces
 
 from MMLNRegistrationLib.scene.volumes import geometry_of_node, scalars_of_node
 
@@ -190,6 +191,18 @@ def test_segments_and_landmarks(host):
         assert points.GetColumnByName("After mm").GetValue(row) == pytest.approx(1.5, abs=1e-3)
     assert "Landmarks: median error" in panel.ui.verdict.text
     assert "Dice 0.750" in panel.ui.verdict.text
+
+
+def test_segments_that_have_only_surfaces(host):
+    panel = open_panel(host)
+    fixed, moving = add_pair()
+    choose(panel, add_shift(), fixed, moving)
+    chosen = panel.parameters.quality
+    chosen.fixed_segments = surfaces(slicer.mrmlScene, "fixed surfaces", {"Thalamus": ((0, 0, 0), 8)})
+    chosen.moving_segments = surfaces(slicer.mrmlScene, "moving surfaces", {"Thalamus": (tuple(SHIFT_MM), 8)})
+    table = check(host, panel).structures_table.GetTable()
+    assert table.GetColumnByName("Dice").GetValue(0) > 0.9
+    assert not chosen.fixed_segments.GetSegmentation().ContainsRepresentation("Binary labelmap")
 
 
 def test_a_second_check_goes_into_the_same_nodes(host):

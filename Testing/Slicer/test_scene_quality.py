@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import displacement, grid, phantom_volume, points_ras, rotation
+from scene_cases import displacement, grid, phantom_volume, points_ras, rotation, surfaces
 from test_scene_jacobian import shown_colours
 
 from MMLNRegistrationLib import io
@@ -206,24 +206,38 @@ def test_segments_of_one_name_have_one_label(scene, tmp_path):
     second = segmentation(scene, 5, "second", {4: "Fornix", 9: "Fornix"})
     labels = segment_labels([first, second])
     assert labels == {"Thalamus": 1, "Fornix": 2, "Fornix (2)": 3}
-    (layer,) = label_layers(first, labels, np.eye(4))
+    (layer,) = label_layers(first, labels, np.eye(4), GEOMETRY.ras_from_ijk)
     layer.write(tmp_path / "first.nrrd")
     read = io.read_labels(tmp_path / "first.nrrd")
     assert read.geometry.matches(GEOMETRY)
     counts = dict(zip(*np.unique(read.array_kji, return_counts=True), strict=True))
     assert (counts[1], counts[2]) == (125, 60)
-    (layer,) = label_layers(second, labels, np.eye(4))
+    (layer,) = label_layers(second, labels, np.eye(4), GEOMETRY.ras_from_ijk)
     layer.write(tmp_path / "second.nrrd")
     assert set(np.unique(io.read_labels(tmp_path / "second.nrrd").array_kji)) == {0, 2, 3}
+
+
+def test_segments_that_have_only_surfaces(scene, tmp_path):
+    node = surfaces(scene, "surfaces", {"Thalamus": ((0, 1, 0), 12), "Fornix": ((19, 1, 0), 9)})  # overlap
+    layers = label_layers(node, segment_labels([node]), np.eye(4), GEOMETRY.ras_from_ijk)
+    assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
+    counts = {}
+    for number, layer in enumerate(layers):
+        layer.write(tmp_path / f"{number}.nrrd")
+        read = io.read_labels(tmp_path / f"{number}.nrrd")
+        counts |= dict(zip(*np.unique(read.array_kji, return_counts=True), strict=True))
+    voxel_mm3 = float(np.prod(GEOMETRY.spacing_mm))
+    for label, radius_mm in ((1, 12), (2, 9)):
+        assert counts[label] * voxel_mm3 == pytest.approx(4 / 3 * np.pi * radius_mm**3, rel=0.1)
 
 
 def test_segments_that_cannot_be_read(scene):
     empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
     with pytest.raises(InputError, match="has no segments"):
-        label_layers(empty, {}, np.eye(4))
+        label_layers(empty, {}, np.eye(4), np.eye(4))
     empty.GetSegmentation().AddEmptySegment("a", "a")
-    with pytest.raises(InputError, match=r"empty|surfaces"):
-        label_layers(empty, segment_labels([empty]), np.eye(4))
+    with pytest.raises(InputError, match="something drawn"):
+        label_layers(empty, segment_labels([empty]), np.eye(4), np.eye(4))
 
 
 def test_checkerboard_and_difference():

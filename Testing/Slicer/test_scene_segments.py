@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import GEOMETRIES, displacement, node_ids, phantom_volume, points_ras, rotation
+from scene_cases import GEOMETRIES, displacement, node_ids, phantom_volume, points_ras, rotation, surfaces
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.segments import (
     LABELMAP,
     label_colour,
+    labelmaps,
     propagate_segmentation,
     segmentation_from_labels,
 )
@@ -200,24 +201,45 @@ def test_cropped_labelmap_is_placed_right(scene):
 
 
 def test_surfaces_are_turned_into_voxels_on_a_copy(scene):
-    converters = slicer.vtkSlicerSegmentationsModuleLogic()  # knows how, as it does in the application
-    converters.SetMRMLScene(scene)
-    sphere = vtk.vtkSphereSource()
-    sphere.SetRadius(10)
-    sphere.SetThetaResolution(40)
-    sphere.SetPhiResolution(40)
-    sphere.Update()
-    atlas = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "surfaces")
-    atlas.GetSegmentation().SetSourceRepresentationName("Closed surface")
-    atlas.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "ball", (1, 0, 0), "ball")
-    reference = volume_node(scene, phantom_volume(GEOMETRIES["oblique"]), "atlas")
-    atlas.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+    atlas = surfaces(scene, "surfaces", {"ball": ((0, 0, 0), 10)})
     node, _, _ = propagated(scene, "aligned", "oblique", atlas)
     assert not atlas.GetSegmentation().ContainsRepresentation(LABELMAP)
     points = points_ras(GEOMETRIES["aligned"])
     exact = ball(points + displacement(points), (0, 0, 0), 10)
     found = voxels(node, "ball", GEOMETRIES["aligned"])
     assert 2 * (found & exact).sum() / (found.sum() + exact.sum()) > 0.9
+
+
+SHEAR = np.array([[1.0, 0.2, 0, 5], [0, 1.1, 0.1, -3], [0, 0, 0.9, 2], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("grid", ["oblique", "left-handed"])
+@pytest.mark.parametrize("space_from_node", [np.eye(4), SHEAR])
+def test_surfaces_become_voxels_of_the_grid_asked_for(scene, grid, space_from_node):
+    """Wherever they lie, off the grid too, and whatever the user's own settings for such conversions say."""
+    node = surfaces(scene, "surfaces", {"inner": ((0, 0, 0), 10), "outer": ((60, 0, 0), 8)})
+    segmentation = node.GetSegmentation()
+    setting = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    own = "5;0;0;0;0;5;0;0;0;0;5;0;0;0;0;1;0;9;0;9;0;9;"
+    segmentation.SetConversionParameter(setting, own)
+    changed = segmentation.GetMTime(), node.GetMTime()
+
+    converted, layers = labelmaps(node, space_from_node, GEOMETRIES[grid].ras_from_ijk)
+    assert (segmentation.GetMTime(), node.GetMTime()) == changed
+    assert segmentation.GetConversionParameter(setting) == own
+    assert not segmentation.ContainsRepresentation(LABELMAP)
+    found = dict.fromkeys(("inner", "outer"), 0.0)
+    for index, (labels_kji, geometry) in layers.items():
+        step = GEOMETRIES[grid].ijk_from_ras @ geometry.ras_from_ijk
+        np.testing.assert_allclose(step[:3, :3], np.eye(3), atol=1e-6)
+        np.testing.assert_allclose(step[:3, 3], step[:3, 3].round(), atol=1e-6)
+        points = transform_points(np.linalg.inv(space_from_node), points_ras(geometry))
+        for name, centre, radius_mm in (("inner", (0, 0, 0), 10), ("outer", (60, 0, 0), 8)):
+            if converted.GetLayerIndex(name, LABELMAP) == index:
+                marked = labels_kji == converted.GetSegment(name).GetLabelValue()
+                exact = ball(points, centre, radius_mm)
+                found[name] = 2 * (marked & exact).sum() / (marked.sum() + exact.sum())
+    assert min(found.values()) > 0.9, found
 
 
 def test_wrong_inputs_are_refused_and_leave_nothing(scene):

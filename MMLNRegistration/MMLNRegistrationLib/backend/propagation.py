@@ -22,7 +22,8 @@ from ..pipeline.registration import Options
 from ..pipeline.result import Registration
 from ..pipeline.volume import Volume
 from ..progress import Progress
-from ..quality.propagation import Propagation, propagation_html, propagation_json
+from ..quality.propagation import Propagation, propagation_json
+from ..quality.propagation_page import propagation_html
 from ..quality.report import report_json
 from ..quality.structure_volumes import structure_volumes, write_structure_volumes
 from ..writing import PROPAGATION_FILES, PROPAGATION_RESULT_FILES

@@ -106,16 +106,20 @@ def plan(parameters: Any, folder: Path) -> Plan:
         return path
 
     fixed_path = placed("fixed", file_name(fixed), fixed_file)
-    moving_path = placed("moving", file_name(moving), _moving_file(moving, transform)) if moving is not None else None
+    moving_path, moving_grid = None, fixed_file.geometry
+    if moving is not None:
+        moving_file = _moving_file(moving, transform)
+        moving_path, moving_grid = placed("moving", file_name(moving), moving_file), moving_file.geometry
     segmentations = {"fixed": parameters.fixed_segments, "moving": parameters.moving_segments}
     chosen = {side: node for side, node in segmentations.items() if node is not None}
     labels = segment_labels(list(chosen.values()))
     layers: dict[str, tuple[Path, ...]] = {"fixed": (), "moving": ()}
     for side, node in chosen.items():
         space = moving_space_from_node(node, transform) if side == "moving" else world_from_node(node)
+        grid = moving_grid if side == "moving" else fixed_file.geometry
         layers[side] = tuple(
             placed(f"{side}_labels", f"{number}.nrrd", layer)
-            for number, layer in enumerate(label_layers(node, labels, space))
+            for number, layer in enumerate(label_layers(node, labels, space, grid.ras_from_ijk))
         )
     names = placed("names", "names.csv", NameFile(labels)) if labels else None
     landmarks = None

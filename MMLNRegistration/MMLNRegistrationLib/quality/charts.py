@@ -48,7 +48,7 @@ def log_jacobian_histogram(jacobian_kji: NDArray[np.float32], foreground: NDArra
 
 def histogram_chart(histogram: Histogram, sd_log_jacobian: float, affine_determinant: float, stops: list[str]) -> str:
     """Bars of log J with a percentage axis, the colour scale below, mean, spread and the linear part's own value."""
-    left, right, top, bottom, height = 8.0, 98.0, 28.0, 210.0, 268
+    left, right, top, bottom, height = 8.0, 98.0, 40.0, 222.0, 280
     limit_log = float(histogram.edges[-1])
     percent = 100.0 * histogram.counts / max(histogram.total, 1)
     highest = _nice_ceiling(float(percent.max()))

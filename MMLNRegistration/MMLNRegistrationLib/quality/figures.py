@@ -130,16 +130,16 @@ def make_figures(mapped: Mapped) -> Figures:
     fixed_window = pictures.window_of(fixed.array_kji, foreground)
     moving_window = pictures.window_of(mapped.warped.array_kji, foreground) if mapped.warped else fixed_window
     for plane in planes:
-        fixed_shown = pictures.brightness(_picture_of(fixed, plane), fixed_window)
-        _draw(drawn, "fixed", plane, pictures.grey_pixels(fixed_shown))
+        fixed_shown = pictures.brightness(picture_of(fixed, plane), fixed_window)
+        draw(drawn, "fixed", plane, pictures.grey_pixels(fixed_shown))
         for stage in stages:
             moving_shown = pictures.brightness(_moving_at(mapped, stage, plane), moving_window)
-            _draw(drawn, stage.key, plane, pictures.grey_pixels(moving_shown))
+            draw(drawn, stage.key, plane, pictures.grey_pixels(moving_shown))
             difference = np.abs(fixed_shown - moving_shown) / DIFFERENCE_WHITE
-            _draw(drawn, f"difference-{stage.key}", plane, pictures.rising_pixels(np.clip(difference, 0, 1)))
+            draw(drawn, f"difference-{stage.key}", plane, pictures.rising_pixels(np.clip(difference, 0, 1)))
     for prefix, some in (("jacobian", planes), ("fold", fold.planes if fold else ())):
         for plane in some:
-            _draw(drawn, prefix, plane, _jacobian_picture(mapped, strict, plane, limit))
+            draw(drawn, prefix, plane, _jacobian_picture(mapped, strict, plane, limit))
 
     grid_mm = 2.0 ** round(np.log2(planes[0].side_mm / GRID_LINES))
     return Figures(planes, drawn, stages, overlap, grid_mm, limit, fold)
@@ -178,7 +178,8 @@ def _worst_fold(mapped: Mapped, strict: NDArray[np.float32] | None, points_ras: 
     return Fold(worst_ras, anatomical_planes(geometry, points_ras, worst_ras))
 
 
-def _picture_of(volume: Volume, plane: Plane) -> NDArray[np.float32]:
+def picture_of(volume: Volume, plane: Plane) -> NDArray[np.float32]:
+    """The values of a volume on a plane, (rows, columns), linear; not a number off the volume."""
     return sampled(image_tensor(volume.array_kji), volume.geometry, plane.pixel_centres_ras())[0]
 
 
@@ -187,7 +188,7 @@ def _moving_at(mapped: Mapped, stage: Stage, plane: Plane) -> NDArray[np.float32
     assert mapped.moving is not None
     assert mapped.warped is not None
     if stage is AFTER:
-        return _picture_of(mapped.warped, plane)
+        return picture_of(mapped.warped, plane)
     points_ras = plane.pixel_centres_ras()
     if stage is LINEAR:
         points_ras = transform_points(mapped.moving_ras_from_fixed_ras, points_ras)
@@ -205,12 +206,13 @@ def _jacobian_picture(
         else sampled(image_tensor(strict <= 0), geometry, points_ras)[0]
     )
     return pictures.jacobian_pixels(
-        _picture_of(mapped.jacobian, plane),
+        picture_of(mapped.jacobian, plane),
         sampled(image_tensor(mapped.foreground), geometry, points_ras)[0],
         folded,
         limit,
     )
 
 
-def _draw(drawn: dict[str, Picture], prefix: str, plane: Plane, pixels: pictures.Pixels) -> None:
+def draw(drawn: dict[str, Picture], prefix: str, plane: Plane, pixels: pictures.Pixels) -> None:
+    """Add a picture of a plane; prefix: its key without the plane's name."""
     drawn[f"{prefix}-{plane.name}"] = Picture(plane, pictures.png_data_uri(pixels))

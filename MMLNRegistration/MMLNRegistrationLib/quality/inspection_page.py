@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 
-from ..pipeline.result import Similarity
-from . import sections
-from .figures import Figures, make_figures
+import numpy as np
+
+from . import sections, tiles
+from .document import report_document
+from .figures import Picture, make_figures
 from .folds import FoldCluster
 from .inspection import Inspection, judgement
-from .page import document, key_figures, masthead, volume_entry
-from .tiles import picture_definitions
+from .parts import columns, key_figures, masthead, section, volume_entry
+from .structure_pictures import draw_structures, structure_planes, swatches
+from .terms import terms_of_inspection
 from .verdict import count_text, number_text
 
 SHOWN_FOLDS = 20
@@ -21,6 +23,7 @@ SHOWN_FOLDS = 20
 def inspection_html(inspection: Inspection) -> str:
     """One self-contained page: pictures, charts, figures and what they mean. It loads nothing and sends nothing."""
     figures = make_figures(inspection)
+    structures = _structures(inspection, figures.pictures)
     judged = judgement(inspection)
     volumes = volume_entry("Fixed", inspection.fixed)
     compared = ""
@@ -29,27 +32,26 @@ def inspection_html(inspection: Inspection) -> str:
         compared = sections.before_and_after(figures, _similarities(inspection)) + sections.agreement(figures)
     body = "".join(
         (
-            picture_definitions(figures),
+            tiles.picture_definitions(figures.pictures, figures.planes[0].side_mm),
             masthead(f"Inspection of {inspection.name}", *judged, volumes),
             "<main>",
             key_figures(_key_figures(inspection)),
             compared,
             sections.deformation(inspection, figures),
             _folds(inspection.folds),
-            _structures(inspection, figures),
+            structures,
             _landmarks(inspection),
-            sections.how_to_read(figures),
+            terms_of_inspection(figures),
             "</main>",
         )
     )
-    return document(f"{judged.headline}: {inspection.name}", body)
+    return report_document(f"{judged.headline}: {inspection.name}", body)
 
 
 def _key_figures(inspection: Inspection) -> list[tuple[str, str, str]]:
     folding = inspection.folding
     found = [
-        ("Folded voxels", count_text(folding.folded_voxels), f"{folding.folded_percent:.2g} %, strict test"),
-        ("Clusters", count_text(len(inspection.folds)), "of folded voxels that touch"),
+        ("Folded voxels", count_text(folding.folded_voxels), _fold_remark(inspection)),
         (
             "Jacobian",
             f"{number_text(folding.jacobian_min, 2)} – {number_text(folding.jacobian_max, 2)}",
@@ -69,16 +71,23 @@ def _key_figures(inspection: Inspection) -> list[tuple[str, str, str]]:
     return found
 
 
+def _fold_remark(inspection: Inspection) -> str:
+    count = len(inspection.folds)
+    if count == 0:
+        return "strict test"
+    clusters = "a cluster" if count == 1 else f"{count_text(count)} clusters"
+    return f"in {clusters}, {inspection.folding.folded_percent:.2g} %"
+
+
 def _similarities(inspection: Inspection) -> str:
     before, after = inspection.similarity_before, inspection.similarity_after
     assert before is not None
     assert after is not None
-    names = ("Global similarity", "Local similarity")
     rows = [
-        (name, number_text(before[place], 3), number_text(after[place], 3))
-        for place, name in enumerate(names[: len(Similarity._fields)])
+        ("Local similarity", number_text(before.local_correlation, 3), number_text(after.local_correlation, 3)),
+        ("Global similarity", number_text(before.correlation, 3), number_text(after.correlation, 3)),
     ]
-    return _table("Similarity in the fixed foreground", ("Measure", "Before", "After"), rows)
+    return columns("Similarity in the fixed foreground", ("Measure", "Before", "After"), rows)
 
 
 def _folds(folds: Sequence[FoldCluster]) -> str:
@@ -98,10 +107,11 @@ def _folds(folds: Sequence[FoldCluster]) -> str:
     lead = "Folded voxels that touch each other, the largest cluster first; R, A, S: its worst voxel, in mm."
     if len(folds) > SHOWN_FOLDS:
         lead += f" The first {SHOWN_FOLDS} of {count_text(len(folds))}."
-    return sections.section("folds", "Where it folds", lead, _table("Clusters of folded voxels", heads, rows))
+    return section("folds", "Where it folds", lead, columns("Clusters of folded voxels", heads, rows))
 
 
-def _structures(inspection: Inspection, figures: Figures) -> str:
+def _structures(inspection: Inspection, drawn: dict[str, Picture]) -> str:
+    """The section, and its pictures into drawn."""
     if not inspection.structures:
         return ""
     rows = [
@@ -119,37 +129,43 @@ def _structures(inspection: Inspection, figures: Figures) -> str:
         "Dice: overlap of the carried structure with that of the fixed image, 1 at best. TC: volume of the carried "
         "structure over its volume in the moving image, 1 keeps it. J is taken inside the structure."
     )
-    return sections.section("structures", "Structures", lead, _table("By structure", heads, rows))
+    table = columns("By structure", heads, rows, swatches(score.label for score in inspection.structures))
+    return section("structures", "Structures", lead, _structure_pictures(inspection, drawn) + table)
+
+
+def _structure_pictures(inspection: Inspection, drawn: dict[str, Picture]) -> str:
+    sides = {
+        "drawn": ("As drawn", "the structures as drawn on the fixed image", inspection.labels.fixed),
+        "carried": ("Carried", "the structures carried over from the moving image", inspection.labels.warped),
+    }
+    shown = {key: side for key, side in sides.items() if side[2]}
+    is_labelled = np.zeros_like(inspection.foreground)
+    for *_words, layers in shown.values():
+        for layer in layers:
+            is_labelled |= layer.array_kji > 0
+    planes = structure_planes(inspection.fixed.geometry, inspection.foreground | is_labelled, is_labelled)
+    for key, (*_words, layers) in shown.items():
+        draw_structures(drawn, key, planes, inspection.fixed, inspection.window(inspection.fixed), layers)
+    wall = tiles.wall(planes, [(key, label, text) for key, (label, text, _layers) in shown.items()])
+    caption = "Over the fixed image, cut where the most is labelled; the colours are those of the table."
+    if len(shown) > 1:
+        caption += " Borders of both should lie on the same edges."
+    return f'<figure class="beside stages-{len(shown)}">{wall}<figcaption>{caption}</figcaption></figure>'
 
 
 def _landmarks(inspection: Inspection) -> str:
     if not inspection.landmarks:
         return ""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (landmark.name, _measured(landmark.before_mm, 2), _measured(landmark.after_mm, 2))
         for landmark in inspection.landmarks
     ]
-    for after, words in ((False, "Before"), (True, "After")):
-        distances = inspection.landmark_distances(after=after)
-        if distances:
-            rows.append((f"{words}: median, 95 %", f"{distances.median_mm:.2f}", f"{distances.p95_mm:.2f}"))
+    before, after = (inspection.landmark_distances(after=when) for when in (False, True))
+    for name, place in (("Median", 0), ("95th percentile", 1)):
+        rows.append((name, *(f"{errors[place]:.2f}" if errors else "–" for errors in (before, after))))
     lead = "Distance of each landmark from its place in the moving image, in mm, as the headers and as the map put it."
-    return sections.section(
-        "landmarks", "Landmarks", lead, _table("Landmarks", ("Landmark", "Before, mm", "After, mm"), rows)
-    )
+    return section("landmarks", "Landmarks", lead, columns("Landmarks", ("Landmark", "Before, mm", "After, mm"), rows))
 
 
 def _measured(value: float, digits: int) -> str:
     return number_text(value, digits) if value == value else "–"
-
-
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(text)}</td>" for text in row[1:]) + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="table-scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,17 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from .colours import DIVERGING, FOLD_COLOUR, RISING, on_scale
+
 Pixels = NDArray[np.uint8]
 """(height, width) grey or (height, width, 3) red, green, blue."""
 
-FOLD_COLOUR = (255, 0, 214)
-"""Magenta: no other figure uses it, and no value of the scales comes near it."""
-
-_DIVERGING = np.array([(24, 82, 157), (122, 179, 218), (246, 246, 244), (240, 152, 107), (163, 22, 38)], dtype=float)
-"""Blue below, near white in the middle, red above: told apart in the common forms of colour blindness."""
-_RISING = np.array([(0, 0, 4), (76, 14, 108), (178, 48, 90), (244, 134, 20), (252, 255, 170)], dtype=float)
-"""Black to pale yellow, ever brighter: it reads the same in print and for every eye."""
 _OUTSIDE_FOREGROUND_BRIGHTNESS = 0.2
+_TINT = 0.4
+"""How much of a structure's colour lies over the grey inside it."""
 
 
 class Window(NamedTuple):
@@ -52,7 +50,7 @@ def grey_pixels(shown: NDArray[np.float32]) -> Pixels:
 
 def rising_pixels(shown: NDArray[np.float32]) -> Pixels:
     """Values 0 to 1 on the rising scale; not a number is black."""
-    return np.rint(_on_scale(np.nan_to_num(shown), _RISING)).astype(np.uint8)
+    return np.rint(on_scale(np.nan_to_num(shown), RISING)).astype(np.uint8)
 
 
 def jacobian_pixels(
@@ -67,7 +65,7 @@ def jacobian_pixels(
     counts as folded. Not a number is black.
     """
     positive = np.clip(np.nan_to_num(jacobian, nan=1.0), 1 / limit, limit)
-    colours = _on_scale(0.5 + 0.5 * np.log(positive) / np.log(limit), _DIVERGING)
+    colours = on_scale(0.5 + 0.5 * np.log(positive) / np.log(limit), DIVERGING)
     inside = np.nan_to_num(foreground)[..., None]
     colours *= _OUTSIDE_FOREGROUND_BRIGHTNESS + (1 - _OUTSIDE_FOREGROUND_BRIGHTNESS) * inside
     colours[np.isnan(jacobian)] = 0
@@ -75,23 +73,24 @@ def jacobian_pixels(
     return np.rint(colours).astype(np.uint8)
 
 
-def _on_scale(share: NDArray[np.floating], stops: NDArray[np.float64]) -> NDArray[np.float64]:
-    places = np.linspace(0, 1, len(stops))
-    return np.stack([np.interp(share, places, stops[:, channel]) for channel in range(3)], axis=-1)
+def label_pixels(
+    shown: NDArray[np.float32], labels: NDArray[np.integer], colours: Mapping[int, tuple[float, float, float]]
+) -> Pixels:
+    """Structures over a grey picture, brightness 0 to 1: tinted, with a line of full colour along their borders.
 
-
-def diverging_stops() -> list[str]:
-    """The diverging scale's colours from low to high, as CSS colours at even steps."""
-    return [_css(stop) for stop in _DIVERGING]
-
-
-def rising_stops() -> list[str]:
-    """The rising scale's colours from low to high, as CSS colours at even steps."""
-    return [_css(stop) for stop in _RISING]
-
-
-def _css(colour: NDArray[np.float64]) -> str:
-    return "#" + "".join(f"{int(channel):02x}" for channel in colour)
+    labels: (height, width), 0 where there is none. colours: of the labels, red, green, blue from 0 to 1.
+    """
+    grey = 255 * np.nan_to_num(shown)[..., None]
+    own = np.zeros((*labels.shape, 3))
+    for label in np.unique(labels[labels > 0]).tolist():
+        own[labels == label] = 255 * np.array(colours[label])
+    is_border = np.zeros(labels.shape, dtype=bool)
+    is_border[1:] |= labels[1:] != labels[:-1]
+    is_border[:-1] |= labels[1:] != labels[:-1]
+    is_border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    is_border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    share = np.where(labels > 0, np.where(is_border, 1.0, _TINT), 0.0)[..., None]
+    return np.rint((1 - share) * grey + share * own).astype(np.uint8)
 
 
 def png_data_uri(pixels: Pixels) -> str:

@@ -104,6 +104,15 @@ def foreground_points_ras(geometry: Geometry, foreground: NDArray[np.bool_]) -> 
     return transform_points(geometry.ras_from_ijk, found_kji[:, ::-1].astype(np.float64))
 
 
+def fullest_ras(points_ras: NDArray[np.float64], step_mm: float) -> NDArray[np.float64]:
+    """(3,) where planes across R, A and S each hold the most of points_ras (N, 3), to step_mm."""
+    place = []
+    for along in points_ras.T:
+        slab = np.round((along - along.min()) / step_mm).astype(np.intp)
+        place.append(along[slab == np.argmax(np.bincount(slab))].mean())
+    return np.array(place)
+
+
 def share_inside(geometry: Geometry, points_ras: NDArray[np.float64]) -> float:
     """Share of points (N, 3) that lie on a volume with this geometry."""
     return float(_inside(geometry, transform_points(geometry.ijk_from_ras, points_ras)).mean())
@@ -160,14 +169,16 @@ def displacement_tensor(displacement_mm: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(displacement_mm).permute(3, 0, 1, 2)[None]
 
 
-def sampled(image: Tensor, geometry: Geometry, points_ras: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values of image (1, C, K, J, I) on geometry at world points (H, W, 3), linear: (C, H, W).
+def sampled(
+    image: Tensor, geometry: Geometry, points_ras: NDArray[np.float64], *, nearest: bool = False
+) -> NDArray[np.float32]:
+    """Values of image (1, C, K, J, I) on geometry at world points (H, W, 3), linear or nearest: (C, H, W).
 
     Not a number where a point lies off the volume, more than half a voxel beyond its outermost centres.
     """
     ijk = transform_points(geometry.ijk_from_ras, points_ras)
     coordinates = torch.from_numpy(ijk[..., ::-1].astype(np.float32)).permute(2, 0, 1)[None, :, None]
-    values = sample(image, coordinates)[0, :, 0].numpy()
+    values = sample(image, coordinates, nearest=nearest)[0, :, 0].numpy()
     values[:, ~_inside(geometry, ijk)] = np.nan
     return values
 

@@ -3,6 +3,7 @@
   "use strict";
   const BLINK_MILLISECONDS = 700;
   const viewer = document.querySelector(".viewer");
+  if (!viewer) return; // nothing to compare
   const slider = viewer.querySelector("input[type=range]");
   const tiles = [...viewer.querySelectorAll("svg.tile")];
   let blinking = 0;

@@ -3,74 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from ..pipeline.result import FoldingRepair, Registration, Similarity
-from . import charts, pictures, tiles
-from .figures import AFTER, BEFORE, DIFFERENCE_WHITE, LINEAR, Figures, Mapped, Stage
+from . import charts, tiles
+from .colours import DIVERGING, FOLD_COLOUR, RISING, css_stops
+from .figures import AFTER, BEFORE, DIFFERENCE_WHITE, LINEAR, Figures, Mapped
+from .parts import facts, section, swatch
 from .planes import Plane, deformed_grid
 from .verdict import bytes_text, count_text, device_text, folded_text, number_text, seconds_text, total_seconds
+from .viewer import viewer
 
-_FOLD_CSS = f"rgb{pictures.FOLD_COLOUR}"
+_FOLD_CSS = f"rgb{FOLD_COLOUR}"
 
 
 def before_and_after(figures: Figures, similarities: str) -> str:
     """The interactive comparison, every view side by side, and the table of similarities."""
-    lead = "The same places in both images, as the headers put them and as the registration does."
+    lead = "The same places in both images, as the headers put them and as the map does."
     if BEFORE not in figures.stages:
         share = f"only {100 * figures.overlap:.1g} %" if figures.overlap else "no part"
         lead = (
             f"Where their headers put them, {share} of the fixed foreground lies on the moving volume, so there is "
             "nothing to see before; the linear alignment takes its place."
         )
-    wall = "".join(
-        tiles.tile(plane, tiles.use(f"{key}-{plane.name}"), f"{plane.name.capitalize()} view: {text}.", label)
-        for plane in figures.planes
-        for key, label, text in (("fixed", "Fixed", "the fixed image"), *figures.stages)
+    compared = viewer(
+        figures.planes,
+        ("fixed", "Fixed"),
+        {stage.key: stage.label for stage in figures.stages},
+        AFTER.key,
+        "Outlines of the brain, ventricles and sulci should run on unbroken.",
     )
+    wall = tiles.wall(figures.planes, [("fixed", "Fixed", "the fixed image"), *figures.stages])
     content = (
-        _viewer(figures) + f'<figure><div class="tiles wall across-{1 + len(figures.stages)}">{wall}</div><figcaption>'
-        "Every view side by side. All pictures of the moving image share one grey window; the fixed image has its own."
-        f"</figcaption></figure>{similarities}"
+        f"{compared}<figure>{wall}<figcaption>Every view side by side. All pictures of the moving image share "
+        f"one grey window; the fixed image has its own.</figcaption></figure>{similarities}"
     )
     return section("before-after", "Before and after", lead, content)
 
 
 def agreement(figures: Figures) -> str:
     """Checkerboard and difference images."""
-    checks = "".join(
-        tiles.tile(
-            plane,
-            tiles.checkerboard(f"fixed-{plane.name}", f"after-{plane.name}"),
-            f"{plane.name.capitalize()} checkerboard of the fixed and the warped moving image.",
-        )
-        for plane in figures.planes
+    checks = tiles.trio(
+        figures.planes,
+        lambda plane: tiles.checkerboard(f"fixed-{plane.name}", f"after-{plane.name}"),
+        "checkerboard of the fixed and the warped moving image",
     )
-    differences = "".join(
-        tiles.tile(
-            plane,
-            tiles.use(f"difference-{stage.key}-{plane.name}"),
-            f"{plane.name.capitalize()} view: absolute difference of fixed and {stage.description}.",
-            stage.label,
-        )
-        for plane in figures.planes
-        for stage in figures.stages
+    differences = tiles.wall(
+        figures.planes,
+        [
+            (f"difference-{stage.key}", stage.label, f"absolute difference of fixed and {stage.description}")
+            for stage in figures.stages
+        ],
     )
     ticks = [(0.0, "equal"), (0.5, f"{50 * DIFFERENCE_WHITE:.0f} %"), (1.0, f"{100 * DIFFERENCE_WHITE:.0f} % or more")]
     bar = charts.colour_bar(
         "difference-scale",
-        pictures.rising_stops(),
+        css_stops(RISING),
         ticks,
         "Colour scale of the difference, in per cent of the grey range.",
     )
-    count = len(figures.stages)
     content = (
-        f'<figure><div class="tiles trio">{checks}</div><figcaption>Squares of the fixed and the warped moving image '
-        "in turn. Look at the borders between squares: edges should continue from one into the next.</figcaption>"
-        f'</figure><figure class="beside stages-{count}"><div class="tiles wall across-{count}">{differences}</div>'
-        f'<div><div class="scale">{bar}</div><figcaption>Absolute difference of brightness, in per cent of the grey '
-        "range: the darker the better. Bright rims mark borders that do not meet. It says something only where both "
-        "images have the same contrast.</figcaption></div></figure>"
+        f"<figure>{checks}<figcaption>Squares of the fixed and the warped moving image in turn. Look at the borders "
+        "between squares: edges should continue from one into the next.</figcaption></figure>"
+        f'<figure class="beside stages-{len(figures.stages)}">{differences}<div><div class="scale">{bar}</div>'
+        "<figcaption>Absolute difference of brightness, in per cent of the grey range: the darker the better. Bright "
+        "rims mark borders that do not meet. It says something only where both images have the same contrast."
+        "</figcaption></div></figure>"
     )
     return section("agreement", "Agreement", "Where fixed and warped moving image still differ.", content)
 
@@ -78,25 +75,17 @@ def agreement(figures: Figures) -> str:
 def deformation(mapped: Mapped, figures: Figures, repair: Mapping[str, str] | None = None) -> str:
     """Deformed grid, Jacobian map with folding, histogram. repair: what the table says of folding removed before."""
     folding = mapped.folding
-    grids = "".join(
-        tiles.tile(plane, _grid(mapped, figures, plane), f"{plane.name.capitalize()} deformed grid.")
-        for plane in figures.planes
-    )
-    jacobians = "".join(
-        tiles.tile(
-            plane, tiles.use(f"jacobian-{plane.name}"), f"{plane.name.capitalize()} map of the Jacobian determinant."
-        )
-        for plane in figures.planes
+    grids = tiles.trio(figures.planes, lambda plane: _grid(mapped, figures, plane), "deformed grid")
+    jacobians = tiles.trio(
+        figures.planes, lambda plane: tiles.use(f"jacobian-{plane.name}"), "map of the Jacobian determinant"
     )
     histogram = charts.log_jacobian_histogram(mapped.jacobian.array_kji, mapped.foreground, figures.jacobian_limit)
-    chart = charts.histogram_chart(
-        histogram, folding.sd_log_jacobian, mapped.affine_determinant, pictures.diverging_stops()
-    )
+    chart = charts.histogram_chart(histogram, folding.sd_log_jacobian, mapped.affine_determinant, css_stops(DIVERGING))
     content = (
-        f'<figure><div class="tiles trio">{grids}</div><figcaption>A grid of {figures.grid_mm:g} mm, carried by the '
-        "deformable part of the map; the linear part is taken out. Lines should bend smoothly and never cross."
-        f'</figcaption></figure><figure><div class="tiles trio">{jacobians}</div>'
-        f'<div class="scale">{_jacobian_bar("jacobian-scale", figures)}</div><figcaption>Jacobian determinant J of the '
+        f"<figure>{grids}<figcaption>A grid of {figures.grid_mm:g} mm, carried by the deformable part of the map; the "
+        "linear part is taken out. Lines should bend smoothly and never cross.</figcaption></figure>"
+        f'<figure>{jacobians}<div class="scale">{_jacobian_bar("jacobian-scale", figures)}</div>'
+        "<figcaption>Jacobian determinant J of the "
         "whole map, as delivered. Blue, J &lt; 1: the matching place in the moving image is smaller. Red, J &gt; 1: it "
         f"is larger. {_folding_words(folding.folded_voxels, folding.folded_percent)} Outside the foreground the "
         f"colours are dimmed.</figcaption></figure>{_fold_figure(figures)}"
@@ -104,7 +93,7 @@ def deformation(mapped: Mapped, figures: Figures, repair: Mapping[str, str] | No
         "outermost bars also hold what lies beyond. The dot is the mean and the line through it one standard deviation "
         "to either side; the dashed line is the linear part alone."
         f"{_without_logarithm(histogram.not_positive)}</figcaption></figure>"
-        + table(
+        + facts(
             "The map in numbers",
             {
                 "Mean of log J": number_text(histogram.mean, 3),
@@ -141,85 +130,9 @@ def run(registration: Registration, settings: Mapping[str, object], versions: Ma
     }
     content = (
         f'<div class="stack"><figure>{charts.timing_chart(registration.seconds)}<figcaption>Time by step; {total} in '
-        "all.</figcaption></figure>" + table("Made with", made_with) + "</div>" + table("Settings", _flat(settings))
+        "all.</figcaption></figure>" + facts("Made with", made_with) + "</div>" + facts("Settings", _flat(settings))
     )
     return section("run", "The run", "What was done, with what, and how long it took.", content, "two-columns")
-
-
-def how_to_read(figures: Figures) -> str:
-    """Direction, orientation and the definition of each figure."""
-    entries = {
-        "Direction": "The field u lives on the fixed image’s grid, in millimetres, linear part included: M(x + u(x)) ≈ "
-        "F(x) for every point x of the fixed image. It points from fixed to moving and brings the moving image onto "
-        "the fixed one; in 3D Slicer it is the from-parent transform.",
-        "Sides": "R, L, A, P, S and I are the patient’s right, left, front, back, top and bottom. Pictures follow the "
-        "radiological convention: the patient’s right is on the left of the picture. All are resampled along the "
-        "world’s axes with square pixels, whatever the grid of the volume.",
-        **_stages_entry(figures),
-        "Foreground": "The fixed image’s brain mask or, without one, everything brighter than its background. "
-        "Similarities and statistics of log J are taken there.",
-        "Local similarity": "Mean over the foreground of the squared correlation coefficient in windows of 5 × 5 × 5 "
-        "mm; 1 at best. It asks whether structures meet and forgives differences of contrast.",
-        "Global similarity": "Correlation coefficient of the two images over the whole foreground; 1 at best.",
-        "Jacobian determinant J": "The volume of a small piece of the moving image over that of the piece of the fixed "
-        "image it is matched to. 1 keeps volume, 2 means twice as large in moving, 0.5 half as large.",
-        "Linear part": "The affine, rigid or given alignment that comes before the deformation. Its own J is one "
-        "number for the whole image.",
-        "Folded voxel": "One where any of the eight determinants made of one-sided differences is not positive: the "
-        "map turns inside out there. Stricter than the usual test by central differences, which skips the "
-        "voxel itself.",
-        "SD of log J": "Standard deviation of log J over the foreground. The lower, the smoother the map.",
-    }
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in entries.items())
-    return section("how-to-read", "How to read this", "", f'<dl class="definitions-list">{items}</dl>')
-
-
-def _stages_entry(figures: Figures) -> dict[str, str]:
-    words = "; ".join(f"{stage.label}: {stage.description}" for stage in figures.stages)
-    return {"Stages": f"{words}."} if words else {}
-
-
-def section(identifier: str, heading: str, lead: str, content: str, layout: str = "") -> str:
-    """A section of the page; identifier is unique there."""
-    intro = f'<p class="intro">{escape(lead)}</p>' if lead else ""
-    return (
-        f'<section aria-labelledby="{identifier}"><h2 id="{identifier}">{escape(heading)}</h2>{intro}'
-        f'<div class="content {layout}">{content}</div></section>'
-    )
-
-
-def _viewer(figures: Figures) -> str:
-    views = "".join(
-        tiles.tile(
-            plane,
-            tiles.wipe(f"fixed-{plane.name}", f"{AFTER.key}-{plane.name}", plane),
-            f"{plane.name.capitalize()} comparison of the fixed image with the chosen stage of the moving image.",
-        )
-        for plane in figures.planes
-    )
-    return (
-        '<figure class="viewer" hidden><div class="controls">'
-        f"{_choice('Compare fixed with', 'stage', [_stage_option(stage) for stage in figures.stages], AFTER.key)}"
-        f"{_choice('by', 'mode', [('wipe', 'Wipe'), ('fade', 'Fade'), ('blink', 'Blink')], 'wipe')}"
-        '<label class="slider"><span>Fixed</span><input type="range" min="0" max="100" value="50" '
-        'aria-label="Place of the wipe, or share of the moving image in the fade">'
-        f'<span class="second-name">{AFTER.label}</span></label></div><div class="tiles trio">{views}</div>'
-        "<figcaption>Drag across a picture, or use the slider. Outlines of the brain, ventricles and sulci should run "
-        "on unbroken.</figcaption></figure>"
-    )
-
-
-def _stage_option(stage: Stage) -> tuple[str, str]:
-    return stage.key, stage.label
-
-
-def _choice(legend: str, name: str, options: list[tuple[str, str]], chosen: str) -> str:
-    inputs = "".join(
-        f'<label><input type="radio" name="{name}" value="{value}" data-label="{label}"'
-        f"{' checked' if value == chosen else ''}><span>{label}</span></label>"
-        for value, label in options
-    )
-    return f'<fieldset><legend>{legend}</legend><div class="segments">{inputs}</div></fieldset>'
 
 
 def similarities(registration: Registration) -> str:
@@ -264,41 +177,30 @@ def _grid(mapped: Mapped, figures: Figures, plane: Plane) -> str:
 def _jacobian_bar(identifier: str, figures: Figures) -> str:
     values = charts.jacobian_ticks(figures.jacobian_limit)
     ticks = [(charts.scale_share(value, figures.jacobian_limit), f"{value:.3g}") for value in values]
-    return charts.colour_bar(identifier, pictures.diverging_stops(), ticks, "Colour scale of the Jacobian determinant.")
+    return charts.colour_bar(identifier, css_stops(DIVERGING), ticks, "Colour scale of the Jacobian determinant.")
 
 
 def _folding_words(count: int, percent: float) -> str:
-    swatch = f'<span class="swatch" style="background:{_FOLD_CSS}"></span>'
-    return f"{swatch} Folding: {folded_text(count)} ({percent:.2g} %)."
+    return f"{swatch(_FOLD_CSS)} Folding: {folded_text(count)} ({percent:.2g} %)."
 
 
 def _fold_figure(figures: Figures) -> str:
-    if figures.fold is None:
+    fold = figures.fold
+    if fold is None:
         return ""
-    views = "".join(
-        tiles.tile(
-            plane,
-            tiles.use(f"fold-{plane.name}") + tiles.ring(plane.place_mm(figures.fold.ras), plane),
-            f"{plane.name.capitalize()} map of the Jacobian determinant through the worst fold.",
-        )
-        for plane in figures.fold.planes
+    views = tiles.trio(
+        fold.planes,
+        lambda plane: tiles.use(f"fold-{plane.name}") + tiles.ring(plane.place_mm(fold.ras), plane),
+        "map of the Jacobian determinant through the worst fold",
     )
     return (
-        f'<figure class="fold"><div class="tiles trio">{views}</div><figcaption>The same map through the voxel that '
-        "folds worst, inside the ring.</figcaption></figure>"
+        f'<figure class="fold">{views}<figcaption>The same map through the voxel that folds worst, inside the ring.'
+        "</figcaption></figure>"
     )
 
 
 def _without_logarithm(count: int) -> str:
     return f" {count_text(count)} of them, with J ≤ 0, have no logarithm and stand in no bar." if count else ""
-
-
-def table(caption: str, rows: Mapping[str, str]) -> str:
-    """Names and values."""
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows.items()
-    )
-    return f'<table class="facts"><caption>{caption}</caption><tbody>{body}</tbody></table>'
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:

@@ -5,26 +5,43 @@ Each image is written into the page once (`picture_definitions`) and shown by re
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import Figures
+from .figures import Picture
 from .planes import Plane
 
 CHECKER_SQUARES = 9
 """Squares of the checkerboard along a tile."""
 
 
-def picture_definitions(figures: Figures) -> str:
-    """The hidden SVG that holds every image of the page and the checkerboard's shape."""
+def picture_definitions(pictures: Mapping[str, Picture], side_mm: float) -> str:
+    """The hidden SVG that holds every image of the page, by key, and the checkerboard's shape. side_mm: of a tile."""
     images = "".join(
         f'<image id="{key}" width="{plane.side_mm:.2f}" height="{plane.side_mm:.2f}" href="{uri}"/>'
-        for key, (plane, uri) in figures.pictures.items()
+        for key, (plane, uri) in pictures.items()
     )
-    checks = f'<clipPath id="checks">{_checks(figures.planes[0].side_mm)}</clipPath>'
+    checks = f'<clipPath id="checks">{_checks(side_mm)}</clipPath>'
     return f'<svg class="definitions" width="0" height="0" aria-hidden="true"><defs>{images}{checks}</defs></svg>'
+
+
+def wall(planes: Iterable[Plane], pictures: Sequence[tuple[str, str, str]]) -> str:
+    """A row of tiles for every plane. pictures: the key without the plane's name, the label, what is seen, for each."""
+    shown = "".join(
+        tile(plane, use(f"{key}-{plane.name}"), f"{plane.name.capitalize()} view: {text}.", label)
+        for plane in planes
+        for key, label, text in pictures
+    )
+    return f'<div class="tiles wall across-{len(pictures)}">{shown}</div>'
+
+
+def trio(planes: Iterable[Plane], content: Callable[[Plane], str], text: str) -> str:
+    """A large tile for every plane. content: of the tile, see tile. text: what is seen."""
+    shown = "".join(tile(plane, content(plane), f"{plane.name.capitalize()} view: {text}.") for plane in planes)
+    return f'<div class="tiles trio">{shown}</div>'
 
 
 def use(key: str) -> str:
@@ -74,16 +91,6 @@ def grid_lines(lines: list[NDArray[np.float64]]) -> str:
         steps = [f"{x:.1f} {y:.1f}" for x, y in line]
         parts.append("M" + "L".join(steps))
     return f'<path class="grid-lines" d="{"".join(parts)}"/>'
-
-
-def wipe(first_key: str, second_key: str, plane: Plane) -> str:
-    """Two images, the first left and the second right of a line that the page's script moves."""
-    side = plane.side_mm
-    return (
-        f'<clipPath id="wipe-{plane.name}"><rect x="{side / 2:.2f}" width="{side:.2f}" height="{side:.2f}"/></clipPath>'
-        f'{use(first_key)}<g class="second" data-plane="{plane.name}" clip-path="url(#wipe-{plane.name})">'
-        f'{use(second_key)}</g><line class="divider" x1="{side / 2:.2f}" x2="{side / 2:.2f}" y2="{side:.2f}"/>'
-    )
 
 
 def ring(place_mm: NDArray[np.float64], plane: Plane) -> str:

@@ -15,8 +15,10 @@ import slicer
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..quality.colours import label_colour
 from ..spatial.geometry import Geometry, transform_points, translation_matrix
-from .segments import LABELMAP, label_colour, layers_in_world, with_labelmaps
+from .parents import world_from_node
+from .segments import LABELMAP, labelmaps
 from .volume_files import VolumeFile, has_right_angles
 from .volumes import geometry_of_node, scalars_of_node
 
@@ -168,7 +170,7 @@ def atlas_labels(node: slicer.vtkMRMLDisplayableNode, image: VolumeFile, codes: 
     the file of its image.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
-        layers, known = _segment_layers(node, codes), {}
+        layers, known = _segment_layers(node, image, codes), {}
     else:
         layers, known = (Layer(scalars_of_node(node), geometry_of_node(node), None),), _named_labels(node)
     for layer in layers:
@@ -178,8 +180,8 @@ def atlas_labels(node: slicer.vtkMRMLDisplayableNode, image: VolumeFile, codes: 
     return AtlasLabels(node.GetName(), layers, image, codes, known)
 
 
-def _segment_layers(node: slicer.vtkMRMLSegmentationNode, codes: Codes) -> tuple[Layer, ...]:
-    segmentation = with_labelmaps(node)
+def _segment_layers(node: slicer.vtkMRMLSegmentationNode, image: VolumeFile, codes: Codes) -> tuple[Layer, ...]:
+    segmentation, layers = labelmaps(node, world_from_node(node), image.world_from_ijk)
     numbers: list[dict[int, int]] = [{} for _ in range(segmentation.GetNumberOfLayers(LABELMAP))]
     names: list[str] = []
     for index in range(segmentation.GetNumberOfSegments()):
@@ -192,7 +194,7 @@ def _segment_layers(node: slicer.vtkMRMLSegmentationNode, codes: Codes) -> tuple
         number = codes.of_segment(structure, names.count(name))
         names.append(name)
         numbers[segmentation.GetLayerIndex(segment_id, LABELMAP)][segment.GetLabelValue()] = number
-    return tuple(Layer(voxels, grid, numbers[index]) for index, (voxels, grid) in layers_in_world(node).items())
+    return tuple(Layer(voxels, grid, numbers[index]) for index, (voxels, grid) in layers.items())
 
 
 def _named_labels(node: slicer.vtkMRMLVolumeNode) -> dict[int, Structure]:

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..spatial.geometry import Geometry, Matrix
+from .segments import LABELMAP, labelmaps
 from .volume_files import VolumeFile, has_right_angles
-from .vtk_arrays import array_from_image, index_from_array_index, matrix_from_vtk
-
-LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,45 +47,26 @@ def segment_labels(nodes: Sequence[slicer.vtkMRMLSegmentationNode]) -> dict[str,
 
 
 def label_layers(
-    node: slicer.vtkMRMLSegmentationNode, labels: dict[str, int], space_from_node: Matrix
+    node: slicer.vtkMRMLSegmentationNode, labels: dict[str, int], space_from_node: Matrix, space_from_ijk: Matrix
 ) -> list[LabelLayer]:
     """The layers of a segmentation. labels: of segment_labels. space_from_node: where to, from its own coordinates.
 
-    Raises InputError when it has no segments, none as voxels, or the grid of one has no right angles there.
+    space_from_ijk: a grid there, the image's, on which surfaces become voxels; the node itself is left as it is.
+
+    Raises InputError when it has no segments, nothing is drawn, or the grid of one has no right angles there.
     """
-    segmentation = node.GetSegmentation()
-    if segmentation.GetNumberOfSegments() == 0:
-        raise InputError(f"{node.GetName()} has no segments; choose a segmentation with at least one.")
-    if not segmentation.ContainsRepresentation(LABELMAP):
-        raise InputError(
-            f"{node.GetName()} has surfaces only; create its binary labelmap in the Segmentations module first."
-        )
+    segmentation, found = labelmaps(node, space_from_node, space_from_ijk)
     layers = []
-    for layer in range(segmentation.GetNumberOfLayers(LABELMAP)):
-        image = segmentation.GetLayerDataObject(layer, LABELMAP)
-        if image is None or image.GetNumberOfPoints() == 0:
-            continue
+    for index, (voxels_kji, geometry) in found.items():
+        if not has_right_angles(geometry):
+            raise InputError(f"The grid of {node.GetName()} is sheared by its parent transform; harden that first.")
         values = {
             segmentation.GetSegment(segment_id).GetLabelValue(): labels[name]
             for name, segment_id in _named_segments(node)
-            if segmentation.GetLayerIndex(segment_id, LABELMAP) == layer
+            if segmentation.GetLayerIndex(segment_id, LABELMAP) == index
         }
-        layers.append(LabelLayer(array_from_image(image), _geometry(node, image, space_from_node), values))
-    if not layers:
-        raise InputError(f"All segments of {node.GetName()} are empty; choose a segmentation that holds something.")
+        layers.append(LabelLayer(voxels_kji, geometry, values))
     return layers
-
-
-def _geometry(
-    node: slicer.vtkMRMLSegmentationNode, image: slicer.vtkOrientedImageData, space_from_node: Matrix
-) -> Geometry:
-    own_from_index = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(own_from_index)
-    matrix = space_from_node @ matrix_from_vtk(own_from_index) @ index_from_array_index(image)
-    geometry = Geometry(image.GetDimensions()[::-1], matrix)
-    if not has_right_angles(geometry):
-        raise InputError(f"The grid of {node.GetName()} is sheared by its parent transform; harden that first.")
-    return geometry
 
 
 def _named_segments(node: slicer.vtkMRMLSegmentationNode) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ import slicer
 from numpy.typing import NDArray
 
 from ..spatial.geometry import Geometry, Matrix, transform_points
-from .segments import layers_in_world
+from .parents import world_from_node
+from .segments import labelmaps
 from .volume_files import VolumeFile
 from .volumes import geometry_of_node, scalars_of_node
 
@@ -26,9 +27,8 @@ class MaskFile:
     def write(self, path: Path) -> None:
         """Write it on the image's grid. Any thread may do it. Raises OSError when that cannot be done."""
         inside = np.zeros(self.image.geometry.shape_kji, np.uint8)
-        world_from_ijk = self.image.world_from_file @ self.image.geometry.ras_from_ijk
         for voxels_kji, geometry in self.layers:
-            _mark(inside, voxels_kji, geometry.ijk_from_ras @ world_from_ijk)
+            _mark(inside, voxels_kji, geometry.ijk_from_ras @ self.image.world_from_ijk)
         VolumeFile(inside, self.image.geometry, self.image.world_from_file).write(path)
 
 
@@ -39,7 +39,8 @@ def mask_file(node: slicer.vtkMRMLDisplayableNode, image: VolumeFile) -> MaskFil
     """
     if not node.IsA("vtkMRMLSegmentationNode"):
         return MaskFile(((scalars_of_node(node), geometry_of_node(node)),), image)
-    return MaskFile(tuple(layers_in_world(node).values()), image)
+    _, layers = labelmaps(node, world_from_node(node), image.world_from_ijk)
+    return MaskFile(tuple(layers.values()), image)
 
 
 def _mark(inside_kji: NDArray[np.uint8], voxels_kji: NDArray, mask_from_ijk: Matrix) -> None:

@@ -6,7 +6,6 @@ segmentation would keep the atlas's voxels and can cut off strongly warped segme
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..pipeline.volume import Volume
-from ..spatial.geometry import Geometry
+from ..quality.colours import label_colour
+from ..spatial.geometry import Geometry, Matrix
 from .parents import world_from_node
 from .volumes import geometry_of_node
 from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
@@ -39,21 +39,19 @@ def propagate_segmentation(
     geometry: the grid of u; subject_node must have the same.
     Names, colours, terminology, all other tags, segment IDs and order are kept; so are overlaps of segments.
 
-    Raises InputError when the atlas has no segments, has no voxels and cannot be converted to voxels, lies under a
-    non-linear transform, or when subject_node is not on the grid of the field.
+    Raises InputError when the atlas has no segments or nothing is drawn in them, it lies under a non-linear transform,
+    or when subject_node is not on the grid of the field.
     """
     if not geometry.matches(geometry_of_node(subject_node)):
         raise InputError(
             f"{subject_node.GetName()} is not on the grid of the registration; choose the image that was registered."
         )
-    world_from_atlas = world_from_node(atlas_segmentation)
-    source = with_labelmaps(atlas_segmentation)
+    source, layers = labelmaps(atlas_segmentation, world_from_node(atlas_segmentation), geometry.ras_from_ijk)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
+    nothing = np.zeros(geometry.shape_kji, np.uint8), geometry
     images = {
-        layer: _propagated_layer(
-            source.GetLayerDataObject(layer, LABELMAP), world_from_atlas, displacement_mm, geometry
-        )
+        layer: _propagated_layer(*layers.get(layer, nothing), displacement_mm, geometry)
         for layer in range(source.GetNumberOfLayers(LABELMAP))
     }
     for index in range(source.GetNumberOfSegments()):
@@ -98,68 +96,59 @@ def segmentation_from_labels(
     return node
 
 
-def label_colour(value: int) -> tuple[float, float, float]:
-    """A colour for a label, well apart from those of the labels next to it, always the same."""
-    golden_ratio = 0.618034
-    return colorsys.hsv_to_rgb(value * golden_ratio % 1, 0.55 + 0.15 * (value % 3), 0.95 - 0.12 * (value % 4))
+def labelmaps(
+    node: slicer.vtkMRMLSegmentationNode, space_from_node: Matrix, space_from_ijk: Matrix
+) -> tuple[slicer.vtkSegmentation, dict[int, tuple[NDArray, Geometry]]]:
+    """The segmentation of a node as voxels, and its layers that hold some, by their index.
 
+    A layer is a view (K, J, I) and its grid in the space asked for.
+    space_from_node: to that space from the node's own coordinates, both RAS in mm.
+    space_from_ijk: a grid of that space, the image's. A node that has only surfaces is left as it is; a copy gets
+    voxels on this grid, which is extended to hold them all.
 
-def with_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkSegmentation:
-    """The segmentation of a node; with voxels made on a copy when the node has only surfaces.
-
-    Raises InputError when it has no segments, or none that can be made of voxels.
+    Raises InputError when the node has no segments, or nothing is drawn in them that could be made of voxels.
     """
     segmentation = node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0:
         raise InputError(f"{node.GetName()} has no segments; choose a segmentation with at least one.")
-    if segmentation.ContainsRepresentation(LABELMAP):
-        return segmentation
-    converted = slicer.vtkSegmentation()
-    converted.DeepCopy(segmentation)
-    if not converted.CreateRepresentation(LABELMAP):
-        raise InputError(
-            f"{node.GetName()} has no binary labelmap and none could be made; create it in the Segmentations module."
-        )
-    return converted
-
-
-def layers_in_world(node: slicer.vtkMRMLSegmentationNode) -> dict[int, tuple[NDArray, Geometry]]:
-    """The layers of a segmentation that hold voxels, by their index: views (K, J, I), and their grids in the world.
-
-    Raises InputError when it has no segments, no layer holds voxels, or it lies under a non-linear transform.
-    """
-    segmentation, world_from_segments = with_labelmaps(node), world_from_node(node)
+    if not segmentation.ContainsRepresentation(LABELMAP):
+        segmentation = _converted(node, np.linalg.inv(space_from_node) @ space_from_ijk)
     layers = {}
     for index in range(segmentation.GetNumberOfLayers(LABELMAP)):
         image = segmentation.GetLayerDataObject(index, LABELMAP)
         if image is not None and image.GetNumberOfPoints() > 0:
-            matrix = vtk.vtkMatrix4x4()
-            image.GetImageToWorldMatrix(matrix)
-            world_from_ijk = world_from_segments @ matrix_from_vtk(matrix) @ index_from_array_index(image)
+            own_from_index = vtk.vtkMatrix4x4()
+            image.GetImageToWorldMatrix(own_from_index)
             voxels_kji = array_from_image(image)
-            layers[index] = voxels_kji, Geometry(voxels_kji.shape, world_from_ijk)
+            matrix = space_from_node @ matrix_from_vtk(own_from_index) @ index_from_array_index(image)
+            layers[index] = voxels_kji, Geometry(voxels_kji.shape, matrix)
     if not layers:
         raise InputError(f"The segments of {node.GetName()} are empty; choose a segmentation with something drawn.")
-    return layers
+    return segmentation, layers
+
+
+def _converted(node: slicer.vtkMRMLSegmentationNode, own_from_ijk: Matrix) -> slicer.vtkSegmentation:
+    """A copy of a node's segmentation, with voxels on a grid of the node's own coordinates."""
+    converted = slicer.vtkSegmentation()
+    converted.DeepCopy(node.GetSegmentation())
+    converter = slicer.vtkSegmentationConverter
+    one_voxel = (0, 0, 0, 0, 0, 0)  # the extent does not count: what is made covers the surfaces
+    grid = converter.SerializeImageGeometry(vtk_matrix(own_from_ijk), one_voxel)
+    converted.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), grid)
+    if not converted.CreateRepresentation(LABELMAP):
+        raise InputError(
+            f"{node.GetName()} has nothing that can be made of voxels; choose a segmentation with something drawn."
+        )
+    return converted
 
 
 def _propagated_layer(
-    atlas_image: slicer.vtkOrientedImageData,
-    world_from_atlas: NDArray[np.float64],
-    displacement_mm: NDArray[np.float32],
-    geometry: Geometry,
+    labels_kji: NDArray, labels_geometry: Geometry, displacement_mm: NDArray[np.float32], geometry: Geometry
 ) -> slicer.vtkOrientedImageData:
-    if atlas_image.GetNumberOfPoints() == 0:
-        return _labelmap_image(np.zeros(geometry.shape_kji, dtype=np.uint8), geometry)
     from ..pipeline.field import warp_labels  # needs torch, which may be missing where the window runs
 
-    atlas_from_index = vtk.vtkMatrix4x4()
-    atlas_image.GetImageToWorldMatrix(atlas_from_index)
-    world_from_ijk = world_from_atlas @ matrix_from_vtk(atlas_from_index) @ index_from_array_index(atlas_image)
-    labels_kji = array_from_image(atlas_image)
-
-    atlas_labels = Volume(labels_kji, Geometry(labels_kji.shape, world_from_ijk), "atlas segments")
-    return _labelmap_image(warp_labels(atlas_labels, displacement_mm, geometry).array_kji, geometry)
+    labels = Volume(labels_kji, labels_geometry, "atlas segments")
+    return _labelmap_image(warp_labels(labels, displacement_mm, geometry).array_kji, geometry)
 
 
 def _labelmap_image(labels_kji: NDArray[np.integer], geometry: Geometry) -> slicer.vtkOrientedImageData:

@@ -42,6 +42,11 @@ class VolumeFile:
         """Whether the file's millimetres are the world's."""
         return bool((self.world_from_file == np.eye(4)).all())
 
+    @property
+    def world_from_ijk(self) -> Matrix:
+        """The world's place of its voxels."""
+        return self.world_from_file @ self.geometry.ras_from_ijk
+
     def write(self, path: Path) -> None:
         """Write it, uncompressed. Any thread may do it. Raises OSError when the disk is full or may not be written."""
         array = np.ascontiguousarray(self.array_kji)

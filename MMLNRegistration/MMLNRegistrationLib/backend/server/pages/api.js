@@ -2,6 +2,10 @@
 
 import { element, request } from "./common.js";
 
+function table(rows) {
+  return element("div", { class: "table-scroll" }, element("table", {}, element("tbody", {}, ...rows)));
+}
+
 function parameters(operation) {
   const rows = (operation.parameters ?? []).map((parameter) =>
     element("tr", {},
@@ -9,13 +13,13 @@ function parameters(operation) {
       element("td", {}, parameter.in),
       element("td", {}, parameter.required ? "needed" : "optional"),
       element("td", {}, parameter.description ?? parameter.schema.description ?? "")));
-  return rows.length ? element("table", {}, element("tbody", {}, ...rows)) : null;
+  return rows.length ? table(rows) : null;
 }
 
 function answers(operation) {
   const rows = Object.entries(operation.responses).sort().map(([status, answer]) =>
     element("tr", {}, element("td", {}, element("code", {}, status)), element("td", {}, answer.description)));
-  return element("table", {}, element("tbody", {}, ...rows));
+  return table(rows);
 }
 
 function fieldTable(schema) {
@@ -28,7 +32,7 @@ function fieldTable(schema) {
       element("td", {}, schema.required.includes(name) ? "needed" : "optional"),
       element("td", {}, field.description ?? ""));
   });
-  return element("div", {}, element("h4", {}, schema.title), element("table", {}, element("tbody", {}, ...rows)));
+  return element("div", {}, element("h4", {}, schema.title), table(rows));
 }
 
 function bodies(operation) {

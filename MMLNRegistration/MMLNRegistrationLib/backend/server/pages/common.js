@@ -28,6 +28,11 @@ export function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// The name of a device as the reports have it.
+export function deviceText(name) {
+  return name.replace(/^cpu/, "CPU");
+}
+
 export function bytes(count) {
   if (count === null || count === undefined) return "unknown";
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];

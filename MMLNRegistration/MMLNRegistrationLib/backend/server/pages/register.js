@@ -1,6 +1,6 @@
 // The page that registers two volumes: uploads, asks, follows, shows the report.
 
-import { bytes, element, newKey, refusal, request, token } from "./common.js";
+import { bytes, deviceText, element, newKey, refusal, request, token } from "./common.js";
 
 const byId = (id) => document.getElementById(id);
 const KEPT = "mmln-job";
@@ -227,7 +227,7 @@ async function show(key, event) {
   const [before, after] = [report.similarity_before, report.similarity_after].map((entry) => entry.local_correlation ?? 0);
   byId("verdict").textContent =
     `Local similarity ${before.toFixed(2)} → ${after.toFixed(2)}, ${report.folded_voxels} folded voxels, ` +
-    `${report.seconds.total.toFixed(1)} s on ${report.device}.`;
+    `${report.seconds.total.toFixed(1)} s on ${deviceText(report.device)}.`;
   byId("notes").replaceChildren(...report.notes.map((note) => element("li", {}, note)));
   byId("files").replaceChildren(...Object.keys(event.files).map((name) => fileButton(key, name)));
   byId("kept").textContent = limits ? `Otherwise it goes after ${Math.round(limits.keep_seconds / 60)} min.` : "";

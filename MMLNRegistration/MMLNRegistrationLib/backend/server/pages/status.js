@@ -1,6 +1,6 @@
 // The status page: asks every two seconds.
 
-import { bytes, element, request } from "./common.js";
+import { bytes, deviceText, element, request } from "./common.js";
 
 const SECONDS = 2;
 const byId = (id) => document.getElementById(id);
@@ -32,7 +32,7 @@ function deviceCard(entry) {
     lines.push(`${bytes(device.free_bytes)} of ${bytes(device.total_bytes)} free`);
     if (device.free_bytes !== null) share = 1 - device.free_bytes / device.total_bytes;
   }
-  return card(device ? device.label : entry.device, state, lines, share);
+  return card(deviceText(device ? device.label : entry.device), state, lines, share);
 }
 
 function ago(seconds) {
