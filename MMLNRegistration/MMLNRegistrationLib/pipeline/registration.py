@@ -229,14 +229,16 @@ def _model_name(options: Options) -> str:
 
 
 def _settings(options: Options, refinement: RefineConfig) -> dict[str, object]:
-    """The options as plain values for the report."""
+    """The options as plain values for the report. refinement: with its schedule."""
+    refine_settings = asdict(refinement)
+    schedule = refine_settings.pop("schedule")
     return {
         "initial": options.initial if isinstance(options.initial, str) else "given",
         "fixed_mask": options.fixed_mask.name if options.fixed_mask else "none",
         "moving_mask": options.moving_mask.name if options.moving_mask else "none",
         "brain": options.brain,
         "prepare": asdict(options.prepare),
-        "refine": asdict(refinement),
+        "refine": refine_settings | schedule,
     }
 
 
