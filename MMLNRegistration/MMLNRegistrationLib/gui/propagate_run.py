@@ -88,12 +88,12 @@ class PropagateRun(WorkerRun):
         nodes = PropagationNodes(*(node if is_in_scene(node) else None for node in chosen))
         subject = self._subject if is_in_scene(self._subject) else None
         nodes = add_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
-        self._is_over = True
-        self._tidy_up()
+        self._end()
         self._on_done(nodes, result, report)
 
-    def _tidy_up(self) -> None:
-        """Remove the files, which are in the scene by now; what cannot be removed yet goes with the session."""
+    def _end(self) -> None:
+        """See WorkerRun. The files are needed no more; what cannot be removed yet goes with the session."""
+        super()._end()
         folder = self.plan.request.output.parent
         self._session.in_thread(partial(shutil.rmtree, folder, ignore_errors=True), _pass_over, _pass_over)
 
