@@ -95,6 +95,11 @@ class LocalClient(Client):
         return self._current is not None or bool(self._waiting)
 
     @property
+    def is_starting(self) -> bool:
+        """See Client."""
+        return self._process is not None and self.hello is None
+
+    @property
     def log(self) -> tuple[str, ...]:
         """The last lines that the present worker wrote about itself."""
         return tuple(self._process.log) if self._process else ()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import qt
 import vtk
 from slicer.i18n import tr as _
 
@@ -68,6 +69,10 @@ class RunPanel(Panel, ABC):
         self._progress = self.progress_class(self.ui.progress, self.ui.status)
         self._progress.end()
         self._complain("")
+        self._completion = qt.QTimer()
+        self._completion.setSingleShot(True)
+        self._completion.setInterval(0)
+        self._completion.timeout.connect(self._complete_choices)
 
     @abstractmethod
     def _words(self) -> ButtonWords:
@@ -85,7 +90,7 @@ class RunPanel(Panel, ABC):
         """
 
     def _complete(self) -> None:
-        """Choose what follows from other choices."""
+        """Choose what follows from other choices, after they have changed."""
 
     @abstractmethod
     def _show_choices(self) -> None:
@@ -95,6 +100,7 @@ class RunPanel(Panel, ABC):
         """See Panel."""
         super().connect(parameters)
         self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._complete()
         self._update()
 
     def scene_closes(self) -> None:
@@ -104,6 +110,7 @@ class RunPanel(Panel, ABC):
 
     def cleanup(self) -> None:
         """See Panel."""
+        self._completion.stop()
         self._abandon()
         super().cleanup()
 
@@ -151,7 +158,7 @@ class RunPanel(Panel, ABC):
         """Bring the button, its reason and all else in line with the choices."""
         if self.parameters is None:
             return
-        self._complete()
+        self._completion.start()  # later: each change of a choice takes its time in all panels
         words, running = self._words(), self.run is not None
         reason = "" if running else self._hindrance()
         self._button.text = _("Cancel") if running else words.start
@@ -162,6 +169,10 @@ class RunPanel(Panel, ABC):
         for name in self.held_names:
             getattr(self.ui, name).enabled = not running
         self._show_choices()
+
+    def _complete_choices(self) -> None:
+        if self.parameters is not None:
+            self._complete()
 
     def _complain(self, sentence: str) -> None:
         """Say what went wrong, or, with an empty sentence, take back what was said."""
