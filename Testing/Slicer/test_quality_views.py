@@ -107,6 +107,24 @@ def test_flicker_goes_on_and_stops(host, checked):
     assert not panel._views.is_flickering
 
 
+def test_what_others_show_stays_shown(host, checked):
+    """A flicker stops for it, and opening the module again does not bring the layers of the check back."""
+    from MMLNRegistrationLib.gui.quality_choices import View
+
+    panel, fixed = checked, checked.parameters.quality.fixed
+    select(host, panel, "view", View.FLICKER)
+    slicer.util.setSliceViewerLayers(background=fixed, foreground=None, label=None, foregroundOpacity=0.7)
+    host.wait_until(lambda: not panel._views.is_flickering, 5)
+    assert {composite.GetForegroundOpacity() for composite in composites()} == {0.7}
+    widget = slicer.modules.mmlnregistration.widgetRepresentation()
+    widget.exit()
+    widget.enter()
+    host.process_events(0.1)
+    assert {composite.GetForegroundVolumeID() for composite in composites()} == {None}
+    select(host, panel, "view", View.FADE)
+    assert None not in {composite.GetForegroundVolumeID() for composite in composites()}
+
+
 def test_thresholds_count_and_hide(host, checked):
     panel = checked
     jacobian = panel.parameters.quality.jacobian

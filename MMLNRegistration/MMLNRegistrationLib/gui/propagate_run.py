@@ -16,7 +16,7 @@ import slicer
 from ..backend.jobs import JobError
 from ..backend.messages import Outcome
 from ..errors import InputError
-from ..scene.propagation import PropagatedArrays, PropagationNodes, add_propagation, read_propagation
+from ..scene.propagation import PropagatedArrays, PropagationNodes, adding_propagation, read_propagation
 from .propagate_plan import PropagationPlan
 from .pumping import SLICE_SECONDS
 from .session import Session
@@ -87,9 +87,17 @@ class PropagateRun(WorkerRun):
         chosen = self._nodes.segmentation, self._nodes.agreement, self._nodes.table
         nodes = PropagationNodes(*(node if is_in_scene(node) else None for node in chosen))
         subject = self._subject if is_in_scene(self._subject) else None
-        nodes = add_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
+        steps = adding_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
+        self._pump.start(self._taken(steps), partial(self._added, result, report), self._fail)
+
+    def _taken(self, steps: Iterator[PropagationNodes]) -> Iterator[float]:
+        for nodes in steps:
+            self._nodes = nodes
+            yield 0.0
+
+    def _added(self, result: PropagatedArrays, report: Mapping[str, Any]) -> None:
         self._end()
-        self._on_done(nodes, result, report)
+        self._on_done(self._nodes, result, report)
 
     def _end(self) -> None:
         """See WorkerRun. The files are needed no more; what cannot be removed yet goes with the session."""
