@@ -54,7 +54,7 @@ _TRIES = 2
 
 
 class LocalClient(Client):
-    """A worker of one's own. It starts with the first request, and again after it has crashed or gone to sleep."""
+    """A worker of one's own. It starts with `start` or a request, and again after it has crashed or gone to sleep."""
 
     def __init__(
         self,
