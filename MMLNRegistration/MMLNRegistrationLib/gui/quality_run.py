@@ -20,7 +20,6 @@ from ..displacement_file import DisplacementFile
 from ..errors import InputError
 from ..scene.quality_results import InspectionResult, read_inspection
 from ..scene.sampling import DisplacementSampler
-from .pumping import SLICE_SECONDS
 from .quality_plan import Plan
 from .session import Session
 from .volume_files import write_files
@@ -71,7 +70,8 @@ class QualityRun(WorkerRun, VTKObservationMixin):
     def _sampled(self, file: DisplacementFile) -> Iterator[float]:
         sampler = DisplacementSampler(self.nodes[0], self.plan.geometry)
         while not sampler.done and not self._stops():
-            file.append(sampler.advance(SLICE_SECONDS))
+            # Piece by piece: to write what is sampled in a slice of time may take many such slices.
+            file.append(sampler.advance(0.0))
             self._on_progress(SAMPLING, sampler.fraction)
             yield sampler.fraction
 
