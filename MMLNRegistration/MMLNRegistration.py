@@ -123,8 +123,12 @@ class MMLNRegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.session.close()
 
     def enter(self):
-        """Called each time the module is opened."""
+        """Called each time the module is opened. Who opens it will soon need the worker."""
         self._connect()
+        from MMLNRegistrationLib.gui.server_choice import server_is_named
+
+        if not server_is_named():
+            self.session.warm()
 
     def exit(self):
         """Called each time another module is opened. What runs goes on."""

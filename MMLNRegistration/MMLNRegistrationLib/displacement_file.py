@@ -35,7 +35,7 @@ class DisplacementFile:
 
     def append(self, displacement_mm: NDArray[np.floating]) -> None:
         """The next vectors (N, 3) in array order, mm, components R, A, S. Raises InputError when the disk is full."""
-        vectors = np.ascontiguousarray(displacement_mm * io.VECTOR_SIGNS, dtype=np.float32)
+        vectors = np.ascontiguousarray(np.multiply(displacement_mm, io.VECTOR_SIGNS, dtype=np.float32))
         self._missing -= len(vectors)
         try:
             self._file.write(vectors.data)

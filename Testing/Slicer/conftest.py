@@ -25,7 +25,14 @@ def scene():
 
 
 @pytest.fixture
-def host():
+def host(slicer_host, monkeypatch):
+    """The one host of this process, where a worker starts with the first request: most tests have none."""
+    monkeypatch.setattr("MMLNRegistrationLib.gui.session.Session.warm", lambda session: None)
+    return slicer_host
+
+
+@pytest.fixture
+def slicer_host():
     """The one host of this process, as new. A test fails on errors that Slicer would only have printed."""
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     # Also where Qt is there and a library of the system is not, such as libEGL on a bare Linux.

@@ -130,6 +130,10 @@ class WarmWorker(LocalClient):
         while self.busy and time.monotonic() < end:
             self.poll(0.05)
 
+    def leave(self) -> None:
+        """The next test uses it at once."""
+        self.close()
+
     def really_close(self) -> None:
         """End the worker."""
         super().close()

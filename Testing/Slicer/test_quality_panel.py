@@ -10,6 +10,7 @@ from mrml import slicer
 from quality_cases import (
     FOLDS_KJI,
     GEOMETRY,
+    SECONDS,
     SHIFT_MM,
     add_bspline,
     add_folded,
@@ -67,8 +68,10 @@ def test_a_transform_brings_its_images_along(host):
     node.SetNodeReferenceID(node.GetFixedNodeReferenceRole(), fixed.GetID())
     node.SetNodeReferenceID(node.GetMovingNodeReferenceRole(), moving.GetID())
     panel.ui.transform.setCurrentNode(node)
+    host.wait_until(lambda: panel.parameters.quality.fixed is not None, SECONDS)
     assert (panel.parameters.quality.fixed, panel.parameters.quality.moving) == (fixed, moving)
     panel.ui.moving.setCurrentNode(None)
+    host.process_events(0.1)
     assert panel.parameters.quality.moving is None
     assert panel.ui.checkButton.enabled
 
@@ -81,9 +84,11 @@ def test_what_was_registered_last_is_chosen(host, tmp_path):
     node = add_shift()
     panel.session.last = LastRegistration(fixed.GetID(), moving.GetID(), node.GetID(), tmp_path)
     panel.parameters.parameterNode.Modified()
+    host.wait_until(lambda: panel.parameters.quality.transform is not None, SECONDS)
     assert panel.parameters.quality.transform is node
     assert panel.ui.fixed.currentNode() is fixed
     panel.ui.transform.setCurrentNode(None)
+    host.process_events(0.1)
     assert panel.parameters.quality.transform is None
 
 

@@ -344,9 +344,11 @@ def test_views_show_jump_and_flicker(scene):
     show_layers(scene, fixed, warped, 1.0)
     composites = [scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode") for n in range(3)]
     assert {composite.GetForegroundVolumeID() for composite in composites} == {warped.GetID()}
-    flip_foreground(scene)
+    assert flip_foreground(scene, warped.GetID())
     assert {composite.GetForegroundOpacity() for composite in composites} == {0.0}
-    flip_foreground(scene)
+    assert flip_foreground(scene, warped.GetID())
+    assert {composite.GetForegroundOpacity() for composite in composites} == {1.0}
+    assert not flip_foreground(scene, fixed.GetID())
     assert {composite.GetForegroundOpacity() for composite in composites} == {1.0}
     jump_to(scene, (7.0, -6.0, 5.0))
     for n in range(3):

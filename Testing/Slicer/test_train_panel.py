@@ -223,20 +223,23 @@ def test_a_validation_pair_the_card_and_the_way_into_register(host, panel, run):
     done = wait_for(host, panel, lambda state: state.kind == "finished")
     assert (done.step, done.total_steps) == (40, 40)
     assert "choose a new run folder" in panel.ui.reason.text or "new one" in panel.ui.reason.text
+    folds = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Folds: of another image")
+    slicer.util.setSliceViewerLayers(foreground=folds, label=folds, foregroundOpacity=1.0)
     host.click(panel.ui.previewButton)
     host.wait_until(lambda: not panel.preview.busy, SECONDS)
     assert "Level 1, step 40: Dice" in panel.ui.previewFigures.text
     nodes = {node.GetName().split(":")[0]: node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
-    assert set(nodes) == {"Training fixed", "Training moving", "Training warped"}
-    arrays = {name: slicer.util.arrayFromVolume(node) for name, node in nodes.items()}
+    assert set(nodes) == {"Folds", "Training fixed", "Training moving", "Training warped"}
+    arrays = {name: slicer.util.arrayFromVolume(node) for name, node in nodes.items() if name != "Folds"}
     assert not np.array_equal(arrays["Training moving"], arrays["Training warped"])
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert red.GetBackgroundVolumeID() == nodes["Training fixed"].GetID()
     assert red.GetForegroundVolumeID() == nodes["Training warped"].GetID()
+    assert (red.GetLabelVolumeID(), red.GetForegroundOpacity()) == (None, 0.5)
     panel.ui.previewPair.value = 2
     host.click(panel.ui.previewButton)
     host.wait_until(lambda: not panel.preview.busy, SECONDS)
-    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 3
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 4
 
     assert "Name: run" in panel.ui.modelCard.plainText
     assert "Grid: 20 mm" in panel.ui.modelCard.plainText

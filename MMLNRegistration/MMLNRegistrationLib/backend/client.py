@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -23,6 +24,11 @@ class Client(ABC):
     @abstractmethod
     def busy(self) -> bool:
         """Whether a job runs or waits. While it is so, poll has to be called."""
+
+    @property
+    @abstractmethod
+    def is_starting(self) -> bool:
+        """Whether it makes itself ready, see start. It goes on without poll, but only poll learns of its end."""
 
     @abstractmethod
     def new_folder(self) -> Path:
@@ -56,6 +62,12 @@ class Client(ABC):
 
         Jobs that are not done end as cancelled; their callbacks are not called. A second time does nothing.
         """
+
+    def leave(self) -> None:
+        """Close without waiting: a thread does it, for whose end the end of this process waits. Nobody may use it any
+        more.
+        """
+        threading.Thread(target=self.close, name="end of a client", daemon=False).start()
 
     def wait(self, job: Job, seconds: float | None = None) -> Outcome:
         """Poll until a job is done, and give its result.

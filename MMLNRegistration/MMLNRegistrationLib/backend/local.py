@@ -54,7 +54,7 @@ _TRIES = 2
 
 
 class LocalClient(Client):
-    """A worker of one's own. It starts with the first request, and again after it has crashed or gone to sleep."""
+    """A worker of one's own. It starts with `start` or a request, and again after it has crashed or gone to sleep."""
 
     def __init__(
         self,
@@ -93,6 +93,11 @@ class LocalClient(Client):
     def busy(self) -> bool:
         """Whether a job runs or waits. While it is so, poll has to be called."""
         return self._current is not None or bool(self._waiting)
+
+    @property
+    def is_starting(self) -> bool:
+        """See Client."""
+        return self._process is not None and self.hello is None
 
     @property
     def log(self) -> tuple[str, ...]:

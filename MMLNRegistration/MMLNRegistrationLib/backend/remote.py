@@ -67,6 +67,11 @@ class RemoteClient(Client):
         return bool(self._errands)
 
     @property
+    def is_starting(self) -> bool:
+        """See Client."""
+        return False
+
+    @property
     def sends_in_clear(self) -> bool:
         """Whether the token and the volumes go unencrypted over a network."""
         return not self._connection.is_encrypted and self._connection.host not in ("localhost", "127.0.0.1", "::1")

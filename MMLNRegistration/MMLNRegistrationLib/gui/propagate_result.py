@@ -74,9 +74,9 @@ def hide_segmentations(nodes: Sequence[slicer.vtkMRMLNode | None]) -> None:
 
 
 def show_agreement(subject: slicer.vtkMRMLVolumeNode | None, agreement: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Show the agreement map over the subject in all slice views."""
+    """Show the agreement map over the subject alone in all slice views."""
     background = subject if subject is not None else agreement
-    slicer.util.setSliceViewerLayers(background=background, foreground=agreement, foregroundOpacity=0.6)
+    slicer.util.setSliceViewerLayers(background, foreground=agreement, label=None, foregroundOpacity=0.6)
 
 
 def jump_to(row: StructureRow) -> None:

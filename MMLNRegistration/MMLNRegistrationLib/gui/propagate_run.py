@@ -16,7 +16,7 @@ import slicer
 from ..backend.jobs import JobError
 from ..backend.messages import Outcome
 from ..errors import InputError
-from ..scene.propagation import PropagatedArrays, PropagationNodes, add_propagation, read_propagation
+from ..scene.propagation import PropagatedArrays, PropagationNodes, adding_propagation, read_propagation
 from .propagate_plan import PropagationPlan
 from .pumping import SLICE_SECONDS
 from .session import Session
@@ -87,13 +87,21 @@ class PropagateRun(WorkerRun):
         chosen = self._nodes.segmentation, self._nodes.agreement, self._nodes.table
         nodes = PropagationNodes(*(node if is_in_scene(node) else None for node in chosen))
         subject = self._subject if is_in_scene(self._subject) else None
-        nodes = add_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
-        self._is_over = True
-        self._tidy_up()
-        self._on_done(nodes, result, report)
+        steps = adding_propagation(slicer.mrmlScene, result, self._subject_name, subject, nodes)
+        self._pump.start(self._taken(steps), partial(self._added, result, report), self._fail)
 
-    def _tidy_up(self) -> None:
-        """Remove the files, which are in the scene by now; what cannot be removed yet goes with the session."""
+    def _taken(self, steps: Iterator[PropagationNodes]) -> Iterator[float]:
+        for nodes in steps:
+            self._nodes = nodes
+            yield 0.0
+
+    def _added(self, result: PropagatedArrays, report: Mapping[str, Any]) -> None:
+        self._end()
+        self._on_done(self._nodes, result, report)
+
+    def _end(self) -> None:
+        """See WorkerRun. The files are needed no more; what cannot be removed yet goes with the session."""
+        super()._end()
         folder = self.plan.request.output.parent
         self._session.in_thread(partial(shutil.rmtree, folder, ignore_errors=True), _pass_over, _pass_over)
 

@@ -25,7 +25,7 @@ class Pump:
     @property
     def is_running(self) -> bool:
         """Whether there is work."""
-        return self._work is not None
+        return self._on_done is not None
 
     def start(self, work: Iterator[float], on_done: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
         """Do this from now on; what was under way is given up. work: does a little each time that it is asked."""
@@ -39,17 +39,23 @@ class Pump:
         self._work = self._on_done = self._on_error = None
 
     def _step(self) -> None:
+        if self._work is None:
+            self._finish()
+            return
         end = time.perf_counter() + SLICE_SECONDS
         try:
             while self._work is not None and time.perf_counter() < end:
                 next(self._work)
         except StopIteration:
-            on_done = self._on_done
-            self.stop()
-            if on_done is not None:
-                on_done()
+            self._work = None  # what follows has a slice of its own
         except Exception as error:
             on_error = self._on_error
             self.stop()
             if on_error is not None:
                 on_error(error)
+
+    def _finish(self) -> None:
+        on_done = self._on_done
+        self.stop()
+        if on_done is not None:
+            on_done()

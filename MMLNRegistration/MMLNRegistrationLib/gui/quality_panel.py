@@ -9,67 +9,54 @@ from typing import Any
 
 import ctk
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from ..backend.jobs import JobError
-from ..errors import InputError
 from ..scene.quality_results import InspectionResult
-from .panel import Panel
 from .quality_choices import Deformation, View
 from .quality_export import export, remove
 from .quality_folds import FoldList
 from .quality_plan import hindrance, plan
 from .quality_plots import missing, show_plot, show_table, table_node, table_of
 from .quality_preselection import QualityPreselection
+from .quality_progress import QualityProgress
 from .quality_result import result_steps
 from .quality_run import QualityRun
 from .quality_views import QualityViews
+from .run_panel import ButtonWords, RunPanel
 from .session import Session
-from .worker_run import READING, SAMPLING, WRITING
-
-_SHARES = {
-    WRITING: (0.0, 0.05),
-    SAMPLING: (0.05, 0.6),
-    "folding": (0.62, 0.7),
-    "write": (0.85, 0.95),
-    READING: (0.97, 1),
-}
-"""Where a step begins and ends on the bar."""
 
 
-class QualityPanel(Panel):
-    """One button, which is Cancel while there is something to cancel; the rest looks at what was found."""
+class QualityPanel(RunPanel):
+    """Below its button is what looks at what was found."""
 
     ui_name = "Quality"
+    button_name = "checkButton"
+    held_names = ("inputsButton", "moreButton")
+    progress_class = QualityProgress
+    run: QualityRun | None
 
     def __init__(self, session: Session, resources: Path) -> None:
         """See Panel."""
         super().__init__(session, resources)
         ui = self.ui
-        self.run: QualityRun | None = None
-        self._asked: Any = None
         self._folder: Path | None = None
         self._checked_id = ""
         self._listed: tuple[Any, ...] = ()
         self._views = QualityViews(self._complain)
         self._preselection = QualityPreselection()
         self._folds = FoldList(ui.foldTable, ui.previousFold, ui.nextFold, ui.foldCount)
-        ui.checkButton.connect("clicked(bool)", self._clicked)
         ui.showPlot.connect("clicked(bool)", self._show_plot)
         ui.showTable.connect("clicked(bool)", self._show_table)
         ui.exportButton.connect("clicked(bool)", self._export)
         ui.folder.connect("currentPathChanged(QString)", self._folder_chosen)
         ui.folder.filters = ctk.ctkPathLineEdit.Dirs
-        for widget in (ui.progress, ui.status, ui.message, ui.verdict, ui.exported):
-            widget.visible = False
+        ui.verdict.visible = ui.exported.visible = False
 
     def connect(self, parameters: Any) -> None:
         """See Panel."""
         super().connect(parameters)
-        self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._update)
-        self._update()
 
     def disconnect(self) -> None:
         """See Panel. The flicker stops, a check goes on."""
@@ -78,71 +65,40 @@ class QualityPanel(Panel):
 
     def scene_closes(self) -> None:
         """See Panel."""
-        self._abandon()
+        super().scene_closes()
         self._views.forget()
         self._preselection.forget()
-        self._asked, self._folder, self._checked_id, self._listed = None, None, "", ()
+        self._folder, self._checked_id, self._listed = None, "", ()
         self._folds.show(None)
         self.ui.exported.visible = False
-        self._complain("")
 
-    def cleanup(self) -> None:
-        """See Panel."""
-        self._abandon()
-        self._views.stop()
-        super().cleanup()
+    def _words(self) -> ButtonWords:
+        return ButtonWords(
+            _("Check transform"),
+            _("Look for folds and compare."),
+            _("Stop the check."),
+            _("PyTorch is not installed: nothing can be checked without it."),
+        )
 
-    def _clicked(self) -> None:
-        if self.run is not None:
-            self.ui.checkButton.enabled = False
-            self.ui.checkButton.text = _("Cancelling ...")
-            self.run.cancel()
-        else:
-            self._start()
+    def _hindrance(self) -> str:
+        return hindrance(self.parameters.quality, self.session.is_remote)
 
-    def _start(self) -> None:
-        self._complain("")
+    def _new_run(self, on_out_of_memory: str) -> QualityRun:
+        """See RunPanel. A check needs little memory, so that there is one way to do it."""
         parameters = self.parameters.quality
-        if not self.session.ready():
-            self._complain(_("PyTorch is not installed: nothing can be checked without it."))
-            return
-        try:
-            planned = plan(parameters, self.session.new_folder())
-        except InputError as error:
-            self._complain(str(error))
-            return
+        planned = plan(parameters, self.session.new_folder())
         nodes = tuple(node for node in (parameters.transform, parameters.fixed, parameters.moving) if node is not None)
-        self.run = QualityRun(self.session, planned, nodes, self._tell, self._fill, self._done, self._failed)
-        self._asked = self.parameters
-        self.ui.progress.value = 0
-        self._update()
-        self.run.start()
+        asked = self.parameters
 
-    def _tell(self, step: str, fraction: float) -> None:
-        words = {
-            WRITING: _("Writing the images"),
-            SAMPLING: _("Sampling the transform"),
-            "begin": _("Starting"),
-            "read": _("Reading the images"),
-            "folding": _("Looking for folds"),
-            "warp": _("Comparing the images"),
-            "structures": _("Comparing the structures"),
-            "write": _("Writing the report"),
-            READING: _("Loading the result"),
-        }
-        if step in _SHARES:
-            start, end = _SHARES[step]
-            self.ui.progress.value = round(1000 * (start + (end - start) * fraction))
-        self.ui.status.text = words.get(step, step)
+        def fill(result: InspectionResult) -> Iterator[float]:
+            return result_steps(asked, result, *nodes[:2])
 
-    def _fill(self, result: InspectionResult) -> Iterator[float]:
-        """Also where another module is seen now, and the widgets are bound to none."""
-        assert self.run is not None
-        return result_steps(self._asked, result, *self.run.nodes[:2])
+        return QualityRun(self.session, planned, nodes, self._progress.tell, fill, self._done, self._failed)
 
     def _done(self) -> None:
-        run, self.run = self.run, None
+        run = self.run
         assert run is not None
+        self._ended()
         self._remove(*run.plan.inputs, run.plan.request.transform)
         if self._folder is not None:
             self._remove(self._folder.parent)
@@ -153,29 +109,16 @@ class QualityPanel(Panel):
         self._update()
 
     def _failed(self, error: JobError) -> None:
-        run, self.run = self.run, None
-        if run is not None:
-            self._remove(run.plan.request.output.parent)
-        if error.cause != "cancelled":
-            self._complain(str(error))
-        self._update()
+        if self.run is not None:
+            self._remove(self.run.plan.request.output.parent)
+        super()._failed(error)
 
-    def _update(self, caller: Any = None, event: Any = None) -> None:
-        """Bring buttons, hints, lists and views in line with the choices."""
-        if self.parameters is None:
-            return
+    def _complete(self) -> None:
         if self.run is None and not slicer.mrmlScene.IsBatchProcessing():
             self._preselection.fill(self.parameters, self.session.last)
+
+    def _show_choices(self) -> None:
         parameters, ui = self.parameters.quality, self.ui
-        running = self.run is not None
-        reason = "" if running else hindrance(parameters, self.session.is_remote)
-        ui.checkButton.text = _("Cancel") if running else _("Check transform")
-        ui.checkButton.enabled = not reason
-        ui.checkButton.toolTip = reason or (_("Stop the check.") if running else _("Look for folds and compare."))
-        ui.reason.text = reason
-        ui.reason.visible = bool(reason)
-        ui.inputsButton.enabled = ui.moreButton.enabled = not running
-        ui.progress.visible = ui.status.visible = running
         ui.verdict.text = parameters.verdict
         ui.verdict.visible = bool(parameters.verdict)
         self._update_views(parameters)
@@ -264,13 +207,3 @@ class QualityPanel(Panel):
     def _remove(self, *paths: Path) -> None:
         """Remove files that nobody needs any more: they are as large as the volumes."""
         self.session.in_thread(partial(remove, paths), lambda nothing: None, lambda error: None)
-
-    def _complain(self, sentence: str) -> None:
-        """Say what went wrong, or, with an empty sentence, take back what was said."""
-        self.ui.message.text = sentence
-        self.ui.message.visible = bool(sentence)
-
-    def _abandon(self) -> None:
-        if self.run is not None:
-            self.run.abandon()
-            self.run = None

@@ -48,13 +48,18 @@ def result_steps(
         fill_table(node, columns)
         setattr(parameters, role, node)
 
-    show_jacobian(scene, volume("jacobian", "vtkMRMLScalarVolumeNode", f"{name} Jacobian"), result)
+    node = volume("jacobian", "vtkMRMLScalarVolumeNode", f"{name} Jacobian")
+    yield 0.1
+    show_jacobian(scene, node, result)
     yield 0.2
-    show_folds(scene, volume("folded", "vtkMRMLLabelMapVolumeNode", f"{name} folded voxels"), result)
+    node = volume("folded", "vtkMRMLLabelMapVolumeNode", f"{name} folded voxels")
+    yield 0.3
+    show_folds(scene, node, result)
     yield 0.4
     if result.warped is not None:
         warped_name = f"{result.figures['moving'].rpartition('.')[0]} by {name}"
         node = volume("warped", "vtkMRMLScalarVolumeNode", warped_name)
+        yield 0.45
         show_warped(scene, node, result, fixed.GetDisplayNode())
     elif parameters.warped is not None:
         scene.RemoveNode(parameters.warped)

@@ -14,20 +14,19 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..backend.jobs import Job, JobError
+from ..backend.jobs import JobError
 from ..backend.messages import Outcome
 from ..displacement_file import DisplacementFile
 from ..errors import InputError
 from ..scene.quality_results import InspectionResult, read_inspection
 from ..scene.sampling import DisplacementSampler
-from .pumping import SLICE_SECONDS, Pump
 from .quality_plan import Plan
 from .session import Session
 from .volume_files import write_files
-from .worker_run import READING, SAMPLING, WRITING, job_error
+from .worker_run import READING, SAMPLING, WRITING, WorkerRun
 
 
-class QualityRun(VTKObservationMixin):
+class QualityRun(WorkerRun, VTKObservationMixin):
     """A check under way. It ends by exactly one call of on_done or on_error, unless it is abandoned."""
 
     def __init__(
@@ -44,15 +43,11 @@ class QualityRun(VTKObservationMixin):
 
         fill: puts the result into the scene, a little at a time.
         """
+        WorkerRun.__init__(self, on_progress, on_error)
         VTKObservationMixin.__init__(self)
-        self.plan = plan
-        self._session, self.nodes = session, nodes
-        self._on_progress, self._fill = on_progress, fill
-        self._on_done, self._on_error = on_done, on_error
-        self._pump = Pump()
+        self.plan, self.nodes = plan, nodes
+        self._session, self._fill, self._on_done = session, fill, on_done
         self._file: DisplacementFile | None = None
-        self._job: Job | None = None
-        self._is_over = False
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -62,21 +57,8 @@ class QualityRun(VTKObservationMixin):
         self._on_progress(WRITING, 0.0)
         write_files(self._session, self.plan.inputs, self._sample, self._fail)
 
-    def cancel(self) -> None:
-        """Stop it; it ends with an error of the cause cancelled."""
-        if self._job is not None and not self._job.done:
-            self._job.cancel()
-        else:
-            self._fail(JobError("cancelled", _("Cancelled.")))
-
-    def abandon(self) -> None:
-        """Stop it and tell nobody: the scene or the window that it was for is gone."""
-        self._end()
-        if self._job is not None:
-            self._job.cancel()
-
     def _sample(self) -> None:
-        if self._is_over:
+        if self._stops():
             return
         try:
             self._file = DisplacementFile(self.plan.request.transform, self.plan.geometry)
@@ -87,12 +69,15 @@ class QualityRun(VTKObservationMixin):
 
     def _sampled(self, file: DisplacementFile) -> Iterator[float]:
         sampler = DisplacementSampler(self.nodes[0], self.plan.geometry)
-        while not sampler.done:
-            file.append(sampler.advance(SLICE_SECONDS))
+        while not sampler.done and not self._stops():
+            # Piece by piece: to write what is sampled in a slice of time may take many such slices.
+            file.append(sampler.advance(0.0))
             self._on_progress(SAMPLING, sampler.fraction)
             yield sampler.fraction
 
     def _submit(self) -> None:
+        if self._stops():
+            return
         assert self._file is not None
         try:
             self._file.close()
@@ -100,12 +85,8 @@ class QualityRun(VTKObservationMixin):
         except InputError as error:
             self._fail(error)
 
-    def _progress(self, step: str, fraction: float) -> None:
-        if not self._is_over:
-            self._on_progress(step, fraction)
-
     def _read(self, outcome: Outcome) -> None:
-        if self._is_over:
+        if self._stops():
             return
         self._on_progress(READING, 0.0)
         self._session.in_thread(
@@ -113,7 +94,7 @@ class QualityRun(VTKObservationMixin):
         )
 
     def _show(self, result: InspectionResult) -> None:
-        if not self._is_over:
+        if not self._stops():
             self._pump.start(self._fill(result), self._finish, self._fail)
 
     def _finish(self) -> None:
@@ -139,15 +120,8 @@ class QualityRun(VTKObservationMixin):
                 job.cancel()
 
     def _end(self) -> None:
-        self._is_over = True
+        super()._end()
         self.removeObservers()
-        self._pump.stop()
         if self._file is not None:
             self._file.discard()
             self._file = None
-
-    def _fail(self, error: Exception) -> None:
-        if self._is_over:
-            return
-        self._end()
-        self._on_error(job_error(error))

@@ -38,6 +38,7 @@ class QualityViews:
         self._flicker = qt.QTimer()
         self._flicker.setInterval(_MILLISECONDS_OF_FLICKER)
         self._flicker.timeout.connect(self._flip)
+        self._flickering_id = ""
         self._shown: dict[str, tuple[Any, ...]] = {}
         self._drawn: slicer.vtkMRMLTransformNode | None = None
         self._counted = (0.0, 0.0)
@@ -71,12 +72,13 @@ class QualityViews:
         return self._counted
 
     def stop(self) -> None:
-        """Flicker no more, and give up what is being made. The views stay as they are."""
+        """Flicker no more, and give up what is being made; show goes on with them. The views stay as they are."""
+        if self._flicker.isActive() or self._pump.is_running:
+            self._shown.pop("view", None)
         if self._flicker.isActive():
             self._flicker.stop()
             set_foreground_opacity(slicer.mrmlScene, 0.5)
         self._pump.stop()
-        self._shown.clear()
 
     def forget(self) -> None:
         """The scene is closed: there is nothing to bring in order."""
@@ -113,6 +115,7 @@ class QualityViews:
             show_layers(slicer.mrmlScene, fixed, warped, parameters.opacity)
         elif view is View.FLICKER:
             show_layers(slicer.mrmlScene, fixed, warped, 1.0)
+            self._flickering_id = warped.GetID()
             self._flicker.start()
         else:
             self._mix(parameters)
@@ -164,4 +167,5 @@ class QualityViews:
         self._drawn = transform
 
     def _flip(self) -> None:
-        flip_foreground(slicer.mrmlScene)
+        if not flip_foreground(slicer.mrmlScene, self._flickering_id):
+            self._flicker.stop()  # something else is shown by now

@@ -20,7 +20,7 @@ class RegisterProgress:
         self._bar, self._line = bar, line
         self._weights: Mapping[str, float] = WEIGHTS
         self._time = TimeLeft()
-        self.end({})
+        self.end()
 
     def start(self) -> None:
         """A registration begins."""
@@ -38,11 +38,13 @@ class RegisterProgress:
             words = _("{step}, about {time} left").format(step=words, time=seconds_text(max(seconds, 1.0)))
         self._line.text = words
 
-    def end(self, seconds: Mapping[str, float]) -> None:
-        """It is over. seconds: that its steps took, if it came to its end; the next one is foretold by them."""
-        if seconds:
-            self._weights = seconds
+    def end(self) -> None:
+        """It is over."""
         self._bar.visible = self._line.visible = False
+
+    def learn(self, seconds: Mapping[str, float]) -> None:
+        """So many seconds were what the steps took; the next registration is foretold by them."""
+        self._weights = seconds
 
 
 def step_text(step: str) -> str:

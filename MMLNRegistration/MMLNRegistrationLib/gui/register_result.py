@@ -35,10 +35,9 @@ def verdict(report: Mapping[str, Any]) -> str:
 def show_overlay(
     fixed: slicer.vtkMRMLVolumeNode | None, warped: slicer.vtkMRMLVolumeNode, opacity: float, fit: bool
 ) -> None:
-    """Show the fixed volume and, over it, the warped one in all slice views."""
-    slicer.util.setSliceViewerLayers(
-        background=fixed if fixed is not None else warped, foreground=warped, foregroundOpacity=opacity, fit=fit
-    )
+    """Show the fixed volume and, over it, the warped one alone in all slice views."""
+    background = fixed if fixed is not None else warped
+    slicer.util.setSliceViewerLayers(background, foreground=warped, label=None, foregroundOpacity=opacity, fit=fit)
 
 
 def fade(opacity: float) -> None:

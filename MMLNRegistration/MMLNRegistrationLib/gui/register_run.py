@@ -71,14 +71,14 @@ class RegisterRun(WorkerRun):
         fixed, moving = (node if is_in_scene(node) else None for node in self.pair)
         nodes = ResultNodes(*(node if is_in_scene(node) else None for node in self._targets()))
         steps = adding_result(slicer.mrmlScene, result, self._names, (fixed, moving), nodes)
-        self._pump.start(self._taken(steps), partial(self._end, report), self._fail)
+        self._pump.start(self._taken(steps), partial(self._added, report), self._fail)
 
     def _taken(self, steps: Iterator[ResultNodes]) -> Iterator[float]:
         for nodes in steps:
             self._nodes = nodes
             yield 0.0
 
-    def _end(self, report: Mapping[str, Any]) -> None:
+    def _added(self, report: Mapping[str, Any]) -> None:
         fixed, moving = (node if is_in_scene(node) else None for node in self.pair)
         assert self._nodes.transform is not None
         self._session.last = LastRegistration(
@@ -87,7 +87,7 @@ class RegisterRun(WorkerRun):
             self._nodes.transform.GetID(),
             self.plan.request.output,
         )
-        self._is_over = True
+        self._end()
         self._on_done(self._nodes, report)
 
     def _targets(self) -> tuple[slicer.vtkMRMLNode | None, ...]:

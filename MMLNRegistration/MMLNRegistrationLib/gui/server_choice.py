@@ -15,6 +15,11 @@ SERVER_SETTING = "MMLNRegistration/Server"
 """Of the application: an address belongs to the user, not to a scene. The token is kept nowhere."""
 
 
+def server_is_named() -> bool:
+    """Whether the user works with a server, also while its token is still missing."""
+    return bool(qt.QSettings().value(SERVER_SETTING, ""))
+
+
 class ServerChoice:
     """Two lines of text. The server is used as soon as both are filled in, and no more when the address is gone."""
 

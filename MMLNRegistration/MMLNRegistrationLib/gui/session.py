@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,25 @@ class Session:
             raise InputError("There is work under way; wait for its end or cancel it before you change the server.")
         client = RemoteClient(server, token) if server else None
         if self._client is not None:
-            self._client.close()
+            self._client.leave()
         self._client, self._server, self._token = client, server, token
 
     def ready(self) -> bool:
         """Whether there is torch to work with. Where it is missing the user is asked whether to install it."""
         return self.is_remote or installation.ensure_torch()
+
+    def warm(self) -> None:
+        """Let the worker on this machine start before there is work: that need not wait for Python and torch then.
+
+        Returns at once. Where there is a server, no torch, or something in the way nothing happens: the first request
+        says why.
+        """
+        if self.is_remote or self._is_closed or self.busy or not installation.is_complete():
+            return
+        with suppress(InputError, OSError):
+            self.client.poll()  # perhaps it has gone to sleep meanwhile
+            self.client.start()
+            self._timer.start()
 
     def submit(
         self,
@@ -148,11 +162,14 @@ class Session:
         return self.client.new_folder()
 
     def close(self) -> None:
-        """End the worker and remove its files. Work that is under way ends, nobody is told. A second time: nothing."""
+        """End the worker and remove its files, without waiting for it. Work that is under way ends, nobody is told.
+
+        A second time does nothing.
+        """
         self._is_closed = True
         self._timer.stop()
         if self._client is not None:
-            self._client.close()
+            self._client.leave()
         self._client = None
 
     def _log(self, line: str) -> None:
@@ -164,7 +181,7 @@ class Session:
             self._client.poll()
         while not self._news.empty():
             self._news.get_nowait()()
-        if not self.busy:
+        if not self.busy and not (self._client is not None and self._client.is_starting):
             self._timer.stop()
 
 

@@ -59,8 +59,9 @@ class TrainPreview:
             self._say("")
             if self._is_wanted:
                 nodes = show_preview(slicer.mrmlScene, arrays)
+                # The label layer too: what another panel shows there, such as folds, is of other images.
                 slicer.util.setSliceViewerLayers(
-                    background=nodes["fixed"], foreground=nodes["warped"], foregroundOpacity=0.5, fit=True
+                    background=nodes["fixed"], foreground=nodes["warped"], label=None, foregroundOpacity=0.5, fit=True
                 )
                 self._say(preview_text(outcome.report))
 

@@ -41,11 +41,14 @@ def write_files(
     on_done: Callable[[], None],
     on_error: Callable[[Exception], None],
 ) -> None:
-    """Write files in a thread, one after the other; on_done or on_error is called on the main thread."""
+    """Write files in a thread, one after the other; on_done or on_error is called on the main thread.
+
+    They lie in a session's new folder or in one that is made in it.
+    """
 
     def write() -> None:
         for path, file in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)  # alone: the session's folder must not come back after its end
             file.write(path)
 
     session.in_thread(write, lambda nothing: on_done(), on_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import slicer
@@ -30,7 +31,7 @@ def is_in_scene(node: slicer.vtkMRMLNode | None) -> bool:
     return node is not None and node.GetScene() is not None
 
 
-class WorkerRun:
+class WorkerRun(ABC):
     """Work under way. It ends by one call of on_error, or of what its kind calls when it is done, unless abandoned."""
 
     files_word = "files"
@@ -42,6 +43,10 @@ class WorkerRun:
         self._pump = Pump()
         self._is_cancelled = self._is_over = False
 
+    @abstractmethod
+    def start(self) -> None:
+        """Begin. Returns at once."""
+
     def cancel(self) -> None:
         """Stop it; it ends with an error of the cause cancelled."""
         self._is_cancelled = True
@@ -50,12 +55,13 @@ class WorkerRun:
 
     def abandon(self) -> None:
         """Stop it and tell nobody: the scene or the window that it was for is gone."""
-        self._is_over = True
-        self._pump.stop()
+        self._end()
         self.cancel()
 
-    def _tidy_up(self) -> None:
-        """Called once it is over, before anybody is told."""
+    def _end(self) -> None:
+        """It is over: nothing is done for it any more. Called before anybody is told."""
+        self._is_over = True
+        self._pump.stop()
 
     def _progress(self, step: str, fraction: float) -> None:
         if not self._is_over:
@@ -70,6 +76,5 @@ class WorkerRun:
     def _fail(self, error: Exception) -> None:
         if self._is_over:
             return
-        self._is_over = True
-        self._tidy_up()
+        self._end()
         self._on_error(job_error(error, self.files_word))

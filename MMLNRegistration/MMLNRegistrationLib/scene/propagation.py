@@ -5,8 +5,8 @@ Reading takes time and may be done by any thread. Putting it into the scene is f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +104,25 @@ def add_propagation(
     subject_node: None when it has gone meanwhile. All nodes lie directly in the world afterwards. Names, colours,
     terminology and all other tags of segments are kept.
     """
+    *_steps, filled = adding_propagation(scene, result, subject_name, subject_node, nodes)
+    return filled
+
+
+def adding_propagation(
+    scene: slicer.vtkMRMLScene,
+    result: PropagatedArrays,
+    subject_name: str,
+    subject_node: slicer.vtkMRMLVolumeNode | None,
+    nodes: PropagationNodes,
+) -> Iterator[PropagationNodes]:
+    """add_propagation in steps of some milliseconds, with the nodes that are there after each; the last one has all."""
     scene.SaveStateForUndo()
     segmentation = nodes.segmentation or scene.AddNewNodeByClass(
         "vtkMRMLSegmentationNode", f"{subject_name} segmentation"
     )
-    _fill_segmentation(segmentation, result, subject_node)
+    nodes = replace(nodes, segmentation=segmentation)
+    for _step in _filling_segmentation(segmentation, result, subject_node):
+        yield nodes
     agreement = nodes.agreement
     if result.agreement is not None:
         agreement = agreement or scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{subject_name} agreement")
@@ -117,9 +131,10 @@ def add_propagation(
         show_in_grey(scene, agreement, (0.0, 1.0))
         fill_volume_node(agreement, result.agreement, result.geometry)
         agreement.SetAttribute(RESULT_ATTRIBUTE, "1")
+        yield (nodes := replace(nodes, agreement=agreement))
     table = nodes.table or scene.AddNewNodeByClass("vtkMRMLTableNode", f"{subject_name} volumes")
     _fill_table(table, result.rows)
-    return PropagationNodes(segmentation, agreement, table)
+    yield replace(nodes, table=table)
 
 
 def _read(path: Path, geometry: Geometry) -> NDArray:
@@ -188,19 +203,22 @@ def _rows(
     return tuple(rows)
 
 
-def _fill_segmentation(
+def _filling_segmentation(
     node: slicer.vtkMRMLSegmentationNode, result: PropagatedArrays, subject_node: slicer.vtkMRMLVolumeNode | None
-) -> None:
+) -> Iterator[None]:
+    """Fill it segment by segment: each one is news to all that shows segments."""
     segmentation = node.GetSegmentation()
     nothing = slicer.vtkOrientedImageData()
-    for index in range(segmentation.GetNumberOfSegments()):
+    for segment in [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]:
         # Removed with its voxels, a segment would be searched and cleared in the layer that it shares with others.
-        segmentation.GetNthSegment(index).AddRepresentation(LABELMAP, nothing)
+        segment.AddRepresentation(LABELMAP, nothing)
+        yield
     segmentation.RemoveAllSegments()
     segmentation.SetSourceRepresentationName(LABELMAP)
     node.SetAndObserveTransformNodeID(None)
     if subject_node is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
+    yield
     images = []
     for layer in result.layers:
         image = slicer.vtkOrientedImageData()
@@ -218,7 +236,9 @@ def _fill_segmentation(
         segment.AddRepresentation(LABELMAP, images[result.layer_of[number]])
         taken = structure.segment_id and segmentation.GetSegment(structure.segment_id) is None
         segmentation.AddSegment(segment, structure.segment_id if taken else f"Structure_{number}")
+        yield
     node.CreateDefaultDisplayNodes()
+    yield
 
 
 def _fill_table(node: slicer.vtkMRMLTableNode, rows: Sequence[StructureRow]) -> None:

@@ -33,10 +33,12 @@ def set_foreground_opacity(scene: slicer.vtkMRMLScene, opacity: float) -> None:
         composite.SetForegroundOpacity(opacity)
 
 
-def flip_foreground(scene: slicer.vtkMRMLScene) -> None:
-    """Show the background where the foreground was seen, and the other way round."""
-    for composite in _composites(scene):
+def flip_foreground(scene: slicer.vtkMRMLScene, foreground_id: str) -> bool:
+    """Show the background where this foreground was seen, and the other way round; False where no view has it."""
+    views = [composite for composite in _composites(scene) if composite.GetForegroundVolumeID() == foreground_id]
+    for composite in views:
         composite.SetForegroundOpacity(0.0 if composite.GetForegroundOpacity() > 0.5 else 1.0)
+    return bool(views)
 
 
 def jump_to(scene: slicer.vtkMRMLScene, point_ras: tuple[float, float, float]) -> None:

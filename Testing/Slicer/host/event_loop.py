@@ -20,8 +20,11 @@ class GapMeter:
 
     def __init__(self) -> None:
         self.longest_seconds = 0.0
+        self.longest_busy_seconds = 0.0
+        """Of the main thread's own computing: what the other programs of the machine take is not in it."""
         self.blocked_by = ""
         self._last: float | None = None
+        self._busy_until_last = 0.0
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.setInterval(TICK_MS)
@@ -32,13 +35,13 @@ class GapMeter:
 
     def reset(self) -> None:
         """Begin anew."""
-        self.longest_seconds, self.blocked_by = 0.0, ""
+        self.longest_seconds, self.longest_busy_seconds, self.blocked_by = 0.0, 0.0, ""
 
     def __enter__(self) -> GapMeter:
         """From here on the loop is expected to run."""
         self._depth = getattr(self, "_depth", 0) + 1
         if self._depth == 1:
-            self._last = time.perf_counter()
+            self._last, self._busy_until_last = time.perf_counter(), time.thread_time()
             self._timer.start()
         return self
 
@@ -55,12 +58,13 @@ class GapMeter:
     def _tick(self) -> None:
         if self._last is None:
             return
-        now = time.perf_counter()
+        now, busy = time.perf_counter(), time.thread_time()
         gap = now - self._last
+        self.longest_busy_seconds = max(self.longest_busy_seconds, busy - self._busy_until_last)
         if gap > self.longest_seconds:
             self.longest_seconds = gap
             self.blocked_by = self._stack if self._stack_of == self._last else ""
-        self._last = now
+        self._last, self._busy_until_last = now, busy
 
     def _watch(self) -> None:
         while True:
