@@ -17,7 +17,17 @@ from backend_cases import register
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.backend import models, runner
 from MMLNRegistrationLib.backend.failures import breaks_the_device, failure_of
-from MMLNRegistrationLib.backend.messages import DEFAULT_MODEL, NO_MODEL, Evaluate, Info, Refine, Settings, Train
+from MMLNRegistrationLib.backend.messages import (
+    DEFAULT_MODEL,
+    NO_MODEL,
+    Atlas,
+    Evaluate,
+    Info,
+    Propagate,
+    Refine,
+    Settings,
+    Train,
+)
 from MMLNRegistrationLib.backend.runner import Runner, default_model
 from MMLNRegistrationLib.errors import InputError, RegistrationError
 from MMLNRegistrationLib.model.card import ModelCard
@@ -232,6 +242,23 @@ def damaged(first: Path, folder: Path) -> Path:
     content = (first / "velocity.safetensors").read_bytes()
     (folder / "velocity.safetensors").write_bytes(content[: len(content) // 2])
     return folder
+
+
+@pytest.mark.parametrize("fault", ["shape", "type", "value", "text"])
+def test_field_that_is_not_of_the_subject_carries_nothing(fault, pair, tmp_path):
+    """A scene's transform reaches the worker as an array on the subject's grid."""
+    array = np.zeros((*io.read_image(pair.fixed).geometry.shape_kji, 3), np.float32)
+    if fault == "value":
+        array[0, 0, 0] = np.nan
+    np.save(tmp_path / "field.npy", {"shape": array[1:], "type": array.astype(np.float64)}.get(fault, array))
+    if fault == "text":
+        (tmp_path / "field.npy").write_text("no array")
+    atlas = Atlas(image=pair.moving, labels=pair.labels, transform=tmp_path / "field.npy")
+    request = Propagate(subject=pair.fixed, atlases=(atlas,), output=tmp_path / "out", model=NO_MODEL, device="cpu")
+    words = "cannot be read as an array" if fault == "text" else r"holds no displacement on the grid of fixed\.nii\.gz"
+    with pytest.raises(InputError, match=words):
+        Runner().run(request)
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_become_options(model):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from mrml import slicer
 from scene_cases import grid, points_ras, rotation
-from test_scene_segments import TERMINOLOGY
+from segment_cases import TERMINOLOGY
 
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.segments import LABELMAP

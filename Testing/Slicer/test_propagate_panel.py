@@ -23,7 +23,7 @@ from propagate_cases import (
     result_labels,
 )
 from scene_cases import points_ras
-from test_scene_segments import TERMINOLOGY
+from segment_cases import TERMINOLOGY
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")

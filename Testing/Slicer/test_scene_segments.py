@@ -5,212 +5,172 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import GEOMETRIES, displacement, node_ids, phantom_volume, points_ras, rotation, surfaces
+from scene_cases import GEOMETRIES, displacement, node_ids, points_ras, rotation, surfaces
+from segment_cases import (
+    IDS,
+    SHAPES,
+    TERMINOLOGY,
+    add_images,
+    atlas_segmentation,
+    ball,
+    carried,
+    colour,
+    nearest,
+    propagated,
+    voxels,
+)
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
-from MMLNRegistrationLib.scene.segments import (
-    LABELMAP,
-    label_colour,
-    labelmaps,
-    propagate_segmentation,
-    segmentation_from_labels,
-)
+from MMLNRegistrationLib.quality.colours import label_colour
+from MMLNRegistrationLib.scene.atlases import Codes, atlas_labels
+from MMLNRegistrationLib.scene.propagation import PropagationNodes, add_propagation
+from MMLNRegistrationLib.scene.segments import LABELMAP, labelmaps, segmentation_from_labels
 from MMLNRegistrationLib.scene.transforms import transform_node
-from MMLNRegistrationLib.scene.volumes import volume_node
-from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, fill_image, vtk_matrix
+from MMLNRegistrationLib.scene.volume_files import volume_file
+from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, matrix_from_vtk, vtk_matrix
 from MMLNRegistrationLib.spatial.geometry import transform_points
 
 PAIRS = [("aligned", "oblique"), ("left-handed", "aligned"), ("oblique", "left-handed oblique")]
-TERMINOLOGY = (
-    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-    "~SCT^12738006^Brain~SCT^^~Anatomic codes - DICOM master list~SCT^^~SCT^^"
-)
+SHEAR = np.array([[1.0, 0.2, 0, 5], [0, 1.1, 0.1, -3], [0, 0, 0.9, 2], [0, 0, 0, 1]])
 
 
-def ball(points, centre, radius_mm):
-    return np.linalg.norm(points - centre, axis=-1) < radius_mm
+def moved_points(name: str) -> np.ndarray:
+    """x + u(x) in the world for the voxels of one of GEOMETRIES."""
+    points = points_ras(GEOMETRIES[name])
+    return points + displacement(points)
 
 
-SHAPES = {
-    "whole": lambda points: ball(points, (0, 0, 0), 17),
-    "left part": lambda points: ball(points, (-6, 2, 1), 6) & (points[..., 0] < -5),
-    "right part": lambda points: ball(points, (-6, 2, 1), 6) & (points[..., 0] >= -5),
-    "nothing": lambda points: np.zeros(points.shape[:-1], bool),
-}
-"""Segments by world position: the first overlaps the next two, the last is empty."""
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
-def atlas_segmentation(scene, geometry, name="atlas segments"):
-    """Four segments with colours, tags and own IDs; the two parts share a layer."""
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    for number, (segment_name, shape) in enumerate(SHAPES.items(), start=1):
-        image = slicer.vtkOrientedImageData()
-        fill_image(image, shape(points_ras(geometry)).astype(np.uint8))
-        image.SetImageToWorldMatrix(vtk_matrix(geometry.ras_from_ijk))
-        segment = slicer.vtkSegment()
-        segment.SetName(segment_name)
-        segment.SetColor(0.2 * number, 0.1, 0.9 - 0.2 * number)
-        segment.SetTag("TerminologyEntry", TERMINOLOGY)
-        segment.SetTag("Note", f"tag {number}")
-        segment.SetLabelValue(1)
-        segment.AddRepresentation(LABELMAP, image)
-        node.GetSegmentation().AddSegment(segment, f"id-{number * 7}")
-    node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    return node
-
-
-def voxels(node, segment_id, reference):
-    """The segment as a bool array on the grid of a volume node, by Slicer's own export."""
-    image = slicer.vtkOrientedImageData()
-    node.GetBinaryLabelmapRepresentation(segment_id, image)
-    target = slicer.vtkOrientedImageData()
-    fill_image(target, np.zeros(reference.shape_kji, np.uint8))
-    target.SetImageToWorldMatrix(vtk_matrix(reference.ras_from_ijk))
-    resampled = slicer.vtkOrientedImageData()
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, target, resampled, False, False
-    )
-    return array_from_image(resampled) > 0
-
-
-def nearest(shape, moved_ras, geometry):
-    """The shape as voxels of a grid, looked up at world points, nearest neighbour, in plain numpy."""
-    mask = shape(points_ras(geometry))
-    index = np.rint(transform_points(geometry.ijk_from_ras, moved_ras)).astype(int)
-    inside = ((index >= 0) & (index < geometry.size_ijk)).all(-1)
-    index[~inside] = 0
-    return mask[index[..., 2], index[..., 1], index[..., 0]] & inside
-
-
-def propagated(scene, fixed_name, moving_name, atlas=None):
-    geometry = GEOMETRIES[fixed_name]
-    subject = volume_node(scene, phantom_volume(geometry), "subject")
-    atlas = atlas or atlas_segmentation(scene, GEOMETRIES[moving_name])
-    field = displacement(points_ras(geometry))
-    return propagate_segmentation(scene, atlas, field, geometry, subject, "subject segments"), atlas, subject
-
-
-@pytest.mark.parametrize(("fixed_name", "moving_name"), PAIRS)
-def test_voxels_equal_direct_lookup(scene, fixed_name, moving_name):
-    node, atlas, _ = propagated(scene, fixed_name, moving_name)
-    geometry = GEOMETRIES[fixed_name]
-    points = points_ras(geometry)
-    moved = points + displacement(points)
-    for index, shape in enumerate(SHAPES.values()):
-        found = voxels(node, atlas.GetSegmentation().GetNthSegmentID(index), geometry)
-        expected = nearest(shape, moved, GEOMETRIES[moving_name])
+@pytest.mark.parametrize(("subject_grid", "atlas_grid"), PAIRS)
+def test_voxels_equal_direct_lookup(scene, tmp_path, subject_grid, atlas_grid):
+    node, _ = propagated(scene, tmp_path, subject_grid, atlas_grid)
+    for segment_id, shape in zip(IDS, SHAPES.values(), strict=True):
+        found = voxels(node, segment_id, GEOMETRIES[subject_grid])
+        expected = nearest(shape, moved_points(subject_grid), GEOMETRIES[atlas_grid])
         # float32 against float64 can settle a tie between two voxels the other way.
         assert (found != expected).sum() <= 1e-3 * expected.sum()
-        assert expected.sum() > 40 or index == 3
+        assert expected.sum() > 40 or segment_id == IDS[3]
 
 
-@pytest.mark.parametrize(("fixed_name", "moving_name"), PAIRS)
-def test_shape_moves_the_right_way(scene, fixed_name, moving_name):
+@pytest.mark.parametrize(("subject_grid", "atlas_grid"), PAIRS)
+def test_shape_moves_the_right_way(scene, tmp_path, subject_grid, atlas_grid):
     """A ball against the analytic shape at x + u(x), and against the wrong one at x - u(x)."""
-    node, _, _ = propagated(scene, fixed_name, moving_name)
-    geometry = GEOMETRIES[fixed_name]
-    points = points_ras(geometry)
-    found = voxels(node, "id-7", geometry)
+    node, _ = propagated(scene, tmp_path, subject_grid, atlas_grid)
+    points = points_ras(GEOMETRIES[subject_grid])
+    found = voxels(node, IDS[0], GEOMETRIES[subject_grid])
     right, wrong = (SHAPES["whole"](points + sign * displacement(points)) for sign in (1, -1))
-    assert 2 * (found & right).sum() / (found.sum() + right.sum()) > 0.95
-    assert 2 * (found & wrong).sum() / (found.sum() + wrong.sum()) < 0.85
+    assert dice(found, right) > 0.95
+    assert dice(found, wrong) < 0.85
 
 
-def test_everything_but_the_voxels_is_kept(scene):
-    node, atlas, _ = propagated(scene, "aligned", "oblique")
-    before, after = atlas.GetSegmentation(), node.GetSegmentation()
-    assert node.GetName() == "subject segments"
-    assert [after.GetNthSegmentID(i) for i in range(4)] == ["id-7", "id-14", "id-21", "id-28"]
-    for index in range(4):
-        one, other = before.GetNthSegment(index), after.GetNthSegment(index)
-        assert other.GetName() == one.GetName()
-        assert other.GetColor() == one.GetColor()
-        assert other.GetLabelValue() == one.GetLabelValue()
-        for tag in ("TerminologyEntry", "Note"):
-            values = [vtk.reference(""), vtk.reference("")]
-            assert one.GetTag(tag, values[0])
-            assert other.GetTag(tag, values[1])
-            assert str(values[0]) == str(values[1])
-    assert after.GetNumberOfLayers(LABELMAP) == before.GetNumberOfLayers(LABELMAP)
+def test_everything_but_the_voxels_is_kept(scene, tmp_path):
+    node, _ = propagated(scene, tmp_path, "aligned", "oblique")
+    segmentation = node.GetSegmentation()
+    assert node.GetName() == "subject segmentation"
+    assert segmentation.GetSegmentIDs() == IDS
+    for number, (segment_id, name) in enumerate(zip(IDS, SHAPES, strict=True), start=1):
+        segment = segmentation.GetSegment(segment_id)
+        assert segment.GetName() == name
+        assert segment.GetColor() == pytest.approx(colour(number))
+        for tag, expected in (("TerminologyEntry", TERMINOLOGY), ("Note", f"tag {number}")):
+            value = vtk.reference("")
+            assert segment.GetTag(tag, value)
+            assert str(value) == expected
 
 
-def test_overlap_of_segments_is_kept(scene):
-    node, _, subject = propagated(scene, "aligned", "oblique")
-    whole, left, right = (voxels(node, f"id-{number}", GEOMETRIES["aligned"]) for number in (7, 14, 21))
+def test_overlap_of_segments_is_kept(scene, tmp_path):
+    node, _ = propagated(scene, tmp_path, "aligned", "oblique")
+    whole, left, right = (voxels(node, segment_id, GEOMETRIES["aligned"]) for segment_id in IDS[:3])
     assert node.GetSegmentation().GetNumberOfLayers(LABELMAP) == 2
     assert left.sum() > 50
     assert (whole & left).sum() == left.sum()
     assert not (left & right).any()
-    assert subject is not None
 
 
-def test_the_atlas_is_left_alone(scene):
+def test_the_atlas_is_left_alone(scene, tmp_path):
     atlas = atlas_segmentation(scene, GEOMETRIES["oblique"])
-    before = voxels(atlas, "id-7", GEOMETRIES["oblique"])
-    propagated(scene, "aligned", "oblique", atlas)
-    np.testing.assert_array_equal(voxels(atlas, "id-7", GEOMETRIES["oblique"]), before)
+    before = voxels(atlas, IDS[0], GEOMETRIES["oblique"])
+    changed = atlas.GetSegmentation().GetMTime()
+    propagated(scene, tmp_path, "aligned", "oblique", atlas)
+    np.testing.assert_array_equal(voxels(atlas, IDS[0], GEOMETRIES["oblique"]), before)
     assert atlas.GetSegmentation().GetNumberOfSegments() == 4
+    assert atlas.GetSegmentation().GetMTime() == changed
 
 
-def test_subject_is_the_reference_geometry(scene):
-    node, _, subject = propagated(scene, "left-handed", "oblique")
+def test_subject_is_the_reference_geometry(scene, tmp_path):
+    node, subject = propagated(scene, tmp_path, "left-handed", "oblique")
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is subject
     image = node.GetSegmentation().GetLayerDataObject(0, LABELMAP)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    found = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-    np.testing.assert_allclose(found, GEOMETRIES["left-handed"].ras_from_ijk, atol=1e-9)
+    np.testing.assert_allclose(matrix_from_vtk(matrix), GEOMETRIES["left-handed"].ras_from_ijk, atol=1e-9)
     assert image.GetDimensions() == GEOMETRIES["left-handed"].size_ijk
 
 
-def test_linear_parent_of_the_atlas_is_folded_in(scene):
-    """The same segments, once in the world, once moved away and back by a parent: equal results."""
-    direct, _, _ = propagated(scene, "aligned", "oblique")
+def test_linear_parent_of_the_segments_is_folded_in(scene, tmp_path):
+    """The segments moved away, and brought back by a parent: they come out as those that never left."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation((20, 10, -5))
     matrix[:3, 3] = (40, -30, 10)
-    away = GEOMETRIES["oblique"]
-    moved_atlas = atlas_segmentation(scene, away)
-    parent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "parent")
-    parent.SetMatrixTransformToParent(vtk_matrix(matrix))
+    atlas = atlas_segmentation(scene, GEOMETRIES["oblique"])
+    away = vtk.vtkTransform()
+    away.SetMatrix(vtk_matrix(matrix))
+    atlas.GetSegmentation().ApplyLinearTransform(away)
     back = scene.AddNewNodeByClass("vtkMRMLTransformNode", "back")
     back.SetMatrixTransformToParent(vtk_matrix(np.linalg.inv(matrix)))
-    moved_atlas.GetSegmentation().ApplyLinearTransform(parent.GetTransformToParent())
-    moved_atlas.SetAndObserveTransformNodeID(back.GetID())
-    folded, _, _ = propagated(scene, "aligned", "oblique", moved_atlas)
-    one, other = (voxels(node, "id-7", GEOMETRIES["aligned"]) for node in (direct, folded))
-    assert (one != other).sum() <= 1e-3 * one.sum()
+    atlas.SetAndObserveTransformNodeID(back.GetID())
+    node, _ = propagated(scene, tmp_path, "aligned", "oblique", atlas)
+    for segment_id, shape in zip(IDS, SHAPES.values(), strict=True):
+        expected = nearest(shape, moved_points("aligned"), GEOMETRIES["oblique"])
+        found = voxels(node, segment_id, GEOMETRIES["aligned"])
+        assert (found != expected).sum() <= 1e-3 * expected.sum()
 
 
-def test_cropped_labelmap_is_placed_right(scene):
+@pytest.mark.parametrize("matrix", [np.diag([-1.0, 1.0, 1.0, 1.0]), SHEAR], ids=["mirrored", "sheared"])
+def test_linear_parent_of_the_whole_atlas_is_folded_in(scene, tmp_path, matrix):
+    """Image and segments under one parent, whose bent angles no file can hold."""
+    subject, image = add_images(scene, "left-handed", "oblique")
+    atlas = atlas_segmentation(scene, GEOMETRIES["oblique"])
+    parent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "parent")
+    parent.SetMatrixTransformToParent(vtk_matrix(matrix))
+    for node in (image, atlas):
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    assert volume_file(image).is_in_world == (matrix is not SHEAR)
+    result = carried(tmp_path, subject, image, atlas)
+    node = add_propagation(scene, result, "subject", subject, PropagationNodes()).segmentation
+    assert node.GetParentTransformNode() is None
+    places = transform_points(np.linalg.inv(matrix), moved_points("left-handed"))
+    for segment_id, shape in zip(IDS, SHAPES.values(), strict=True):
+        expected = nearest(shape, places, GEOMETRIES["oblique"])
+        assert (voxels(node, segment_id, GEOMETRIES["left-handed"]) != expected).sum() <= 1e-3 * expected.sum()
+
+
+def test_cropped_labelmap_is_placed_right(scene, tmp_path):
     """Slicer crops the voxels of segments to where there are any; their indices then do not start at 0."""
     atlas = atlas_segmentation(scene, GEOMETRIES["oblique"])
-    image = atlas.GetSegmentation().GetSegment("id-7").GetRepresentation(LABELMAP)
-    before, _, _ = propagated(scene, "aligned", "oblique", atlas)
+    image = atlas.GetSegmentation().GetSegment(IDS[0]).GetRepresentation(LABELMAP)
     extent = list(image.GetExtent())
     mask = np.argwhere(array_from_image(image) > 0)
     extent[0:2] = int(mask[:, 2].min()), int(mask[:, 2].max())
     extent[4:6] = int(mask[:, 0].min()), int(mask[:, 0].max())
     image.Crop(extent)
     assert image.GetExtent()[0] > 0
-    after, _, _ = propagated(scene, "aligned", "oblique", atlas)
-    np.testing.assert_array_equal(
-        voxels(before, "id-7", GEOMETRIES["aligned"]), voxels(after, "id-7", GEOMETRIES["aligned"])
-    )
+    node, _ = propagated(scene, tmp_path, "aligned", "oblique", atlas)
+    for segment_id, shape in zip(IDS, SHAPES.values(), strict=True):
+        expected = nearest(shape, moved_points("aligned"), GEOMETRIES["oblique"])
+        assert (voxels(node, segment_id, GEOMETRIES["aligned"]) != expected).sum() <= 1e-3 * expected.sum()
 
 
-def test_surfaces_are_turned_into_voxels_on_a_copy(scene):
+def test_surfaces_are_turned_into_voxels_on_a_copy(scene, tmp_path):
     atlas = surfaces(scene, "surfaces", {"ball": ((0, 0, 0), 10)})
-    node, _, _ = propagated(scene, "aligned", "oblique", atlas)
+    node, _ = propagated(scene, tmp_path, "aligned", "oblique", atlas)
     assert not atlas.GetSegmentation().ContainsRepresentation(LABELMAP)
-    points = points_ras(GEOMETRIES["aligned"])
-    exact = ball(points + displacement(points), (0, 0, 0), 10)
-    found = voxels(node, "ball", GEOMETRIES["aligned"])
-    assert 2 * (found & exact).sum() / (found.sum() + exact.sum()) > 0.9
-
-
-SHEAR = np.array([[1.0, 0.2, 0, 5], [0, 1.1, 0.1, -3], [0, 0, 0.9, 2], [0, 0, 0, 1]])
+    exact = ball(moved_points("aligned"), (0, 0, 0), 10)
+    assert dice(voxels(node, "ball", GEOMETRIES["aligned"]), exact) > 0.9
 
 
 @pytest.mark.parametrize("grid", ["oblique", "left-handed"])
@@ -242,24 +202,27 @@ def test_surfaces_become_voxels_of_the_grid_asked_for(scene, grid, space_from_no
     assert min(found.values()) > 0.9, found
 
 
-def test_wrong_inputs_are_refused_and_leave_nothing(scene):
-    geometry = GEOMETRIES["aligned"]
-    field = displacement(points_ras(geometry))
-    subject = volume_node(scene, phantom_volume(geometry), "subject")
-    other = volume_node(scene, phantom_volume(GEOMETRIES["oblique"]), "other")
-    atlas = atlas_segmentation(scene, GEOMETRIES["oblique"])
-    empty = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
-    warp = transform_node(scene, field, geometry, "warp")
-    warped_atlas = atlas_segmentation(scene, GEOMETRIES["oblique"], "warped")
-    warped_atlas.SetAndObserveTransformNodeID(warp.GetID())
+def test_segments_that_cannot_be_used_are_refused_and_leave_nothing(scene):
+    _, image = add_images(scene, "aligned", "oblique")
+    scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
+    for name, kind in (("blank", "Closed surface"), ("outlines", "Planar contour")):
+        segment = slicer.vtkSegment()
+        segment.AddRepresentation(kind, vtk.vtkPolyData())
+        segmentation = surfaces(scene, name, {}).GetSegmentation()
+        segmentation.SetSourceRepresentationName(kind)
+        segmentation.AddSegment(segment, "one")
+    field = displacement(points_ras(GEOMETRIES["aligned"]))
+    warp = transform_node(scene, field, GEOMETRIES["aligned"], "warp")
+    atlas_segmentation(scene, GEOMETRIES["oblique"], "warped").SetAndObserveTransformNodeID(warp.GetID())
     before = node_ids(scene)
-    for segmentation, volume, message in (
-        (atlas, other, "other is not on the grid of the registration"),
-        (empty, subject, "empty has no segments"),
-        (warped_atlas, subject, "warped lies under the non-linear transform warp"),
+    for name, message in (
+        ("empty", "empty has no segments"),
+        ("blank", "The segments of blank are empty"),
+        ("outlines", "outlines has nothing that can be made of voxels"),
+        ("warped", "warped lies under the non-linear transform warp"),
     ):
         with pytest.raises(InputError, match=message):
-            propagate_segmentation(scene, segmentation, field, geometry, volume, "result")
+            atlas_labels(scene.GetFirstNodeByName(name), volume_file(image), Codes())
     assert node_ids(scene) == before
 
 

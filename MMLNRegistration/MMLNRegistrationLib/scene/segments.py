@@ -1,8 +1,4 @@
-"""Segmentations: carried from the atlas to the subject, or made from a label map.
-
-Segments are resampled here, with the field itself and straight onto the subject's grid. Hardening the transform on a
-segmentation would keep the atlas's voxels and can cut off strongly warped segments.
-"""
+"""Segmentations: their voxels, read without changing them, and new ones made from a label map."""
 
 from __future__ import annotations
 
@@ -17,52 +13,10 @@ from ..errors import InputError
 from ..pipeline.volume import Volume
 from ..quality.colours import label_colour
 from ..spatial.geometry import Geometry, Matrix
-from .parents import world_from_node
-from .volumes import geometry_of_node
 from .vtk_arrays import array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 LABELMAP = "Binary labelmap"
 """Slicer's name of the representation of a segment as voxels."""
-
-
-def propagate_segmentation(
-    scene: slicer.vtkMRMLScene,
-    atlas_segmentation: slicer.vtkMRMLSegmentationNode,
-    displacement_mm: NDArray[np.float32],
-    geometry: Geometry,
-    subject_node: slicer.vtkMRMLVolumeNode,
-    name: str,
-) -> slicer.vtkMRMLSegmentationNode:
-    """The atlas's segments on the subject's grid, nearest neighbour, as a new segmentation.
-
-    displacement_mm: (K, J, I, 3), u from the registration of the atlas image (moving) to the subject (fixed).
-    geometry: the grid of u; subject_node must have the same.
-    Names, colours, terminology, all other tags, segment IDs and order are kept; so are overlaps of segments.
-
-    Raises InputError when the atlas has no segments or nothing is drawn in them, it lies under a non-linear transform,
-    or when subject_node is not on the grid of the field.
-    """
-    if not geometry.matches(geometry_of_node(subject_node)):
-        raise InputError(
-            f"{subject_node.GetName()} is not on the grid of the registration; choose the image that was registered."
-        )
-    source, layers = labelmaps(atlas_segmentation, world_from_node(atlas_segmentation), geometry.ras_from_ijk)
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(subject_node)
-    nothing = np.zeros(geometry.shape_kji, np.uint8), geometry
-    images = {
-        layer: _propagated_layer(*layers.get(layer, nothing), displacement_mm, geometry)
-        for layer in range(source.GetNumberOfLayers(LABELMAP))
-    }
-    for index in range(source.GetNumberOfSegments()):
-        segment_id = source.GetNthSegmentID(index)
-        segment = slicer.vtkSegment()
-        segment.DeepCopyMetadata(source.GetSegment(segment_id))
-        # Segments of one layer share one image and differ by their label values, as in the atlas.
-        segment.AddRepresentation(LABELMAP, images[source.GetLayerIndex(segment_id, LABELMAP)])
-        node.GetSegmentation().AddSegment(segment, segment_id)
-    node.CreateDefaultDisplayNodes()
-    return node
 
 
 def segmentation_from_labels(
@@ -140,15 +94,6 @@ def _converted(node: slicer.vtkMRMLSegmentationNode, own_from_ijk: Matrix) -> sl
             f"{node.GetName()} has nothing that can be made of voxels; choose a segmentation with something drawn."
         )
     return converted
-
-
-def _propagated_layer(
-    labels_kji: NDArray, labels_geometry: Geometry, displacement_mm: NDArray[np.float32], geometry: Geometry
-) -> slicer.vtkOrientedImageData:
-    from ..pipeline.field import warp_labels  # needs torch, which may be missing where the window runs
-
-    labels = Volume(labels_kji, labels_geometry, "atlas segments")
-    return _labelmap_image(warp_labels(labels, displacement_mm, geometry).array_kji, geometry)
 
 
 def _labelmap_image(labels_kji: NDArray[np.integer], geometry: Geometry) -> slicer.vtkOrientedImageData:
