@@ -92,6 +92,57 @@ def test_it_starts_again_when_the_module_is_opened_after_a_long_time(slicer_host
     assert panel.ui.message.text == ""
 
 
+def name_server(panel, address: str, token: str) -> None:
+    """Fill in both lines as a user does, one after the other."""
+    for line, text in ((panel.ui.server, address), (panel.ui.token, token)):
+        line.text = text
+        line.editingFinished.emit()
+
+
+def test_back_from_a_server_the_worker_starts_again(slicer_host, clients):
+    panel = open_panel(slicer_host)
+    slicer_host.wait_until(lambda: clients[0].hello is not None, SECONDS)
+    first = clients[0].hello
+    name_server(panel, "http://localhost:1", "token")
+    assert panel.session.is_remote
+    slicer_host.wait_until(lambda: clients[0].child.poll() is not None, SECONDS)
+    name_server(panel, "", "")  # between the two lines there is a token without an address
+    assert not panel.session.is_remote
+    slicer_host.wait_until(lambda: clients[-1].hello is not None, SECONDS)
+    assert clients[-1].hello.pid != first.pid
+    assert len(clients) == 2
+    assert panel.ui.message.text == ""
+    folder = clients[1].hello.folder
+    close(slicer_host)
+    wait_for_the_end(slicer_host, clients[1], folder)
+
+
+def test_a_server_that_was_never_reached_holds_the_worker_back_only_while_it_is_named(slicer_host, clients):
+    import qt
+
+    qt.QSettings().setValue("MMLNRegistration/Server", "https://gpu.example.org")
+    panel = open_panel(slicer_host)
+    slicer_host.process_events(0.1)
+    assert clients == []
+    name_server(panel, "", "")
+    (client,) = clients
+    slicer_host.wait_until(lambda: client.hello is not None, SECONDS)
+    assert panel.ui.message.text == ""
+
+
+def test_lines_left_as_they_were_wake_nobody(slicer_host, clients):
+    panel = open_panel(slicer_host)
+    (client,) = clients
+    slicer_host.wait_until(lambda: client.hello is not None, SECONDS)
+    client._process.close_input()  # as if it had gone to sleep
+    slicer_host.wait_until(lambda: client.child.poll() is not None, SECONDS)
+    name_server(panel, "", "token of a server that is not named yet")
+    name_server(panel, "", "")
+    slicer_host.process_events(0.1)
+    assert clients == [client]
+    assert client.child.poll() is not None
+
+
 def test_opening_does_not_block(slicer_host, clients):
     panel = open_panel(slicer_host)
     session, seconds = panel.session, []

@@ -21,7 +21,8 @@ def server_is_named() -> bool:
 
 
 class ServerChoice:
-    """Two lines of text. The server is used as soon as both are filled in, and no more when the address is gone."""
+    """Two lines of text. The server is used as soon as both are filled in, and no more when the address is gone: then
+    the worker of this machine starts, before there is work for it."""
 
     def __init__(self, session: Session, server: Any, token: Any, on_changed: Callable[[str], None]) -> None:
         """server, token: QLineEdits. on_changed: called with what is wrong, empty when it is well."""
@@ -39,10 +40,13 @@ class ServerChoice:
 
     def _edited(self) -> None:
         address, token = self._server.text.strip(), self._token.text.strip()
+        comes_back = not address and (server_is_named() or self._session.is_remote)
         qt.QSettings().setValue(SERVER_SETTING, address)
         try:
             if not (address and not token):
                 self._session.use(address, token)
+            if comes_back:
+                self._session.warm()
         except InputError as error:
             self._on_changed(str(error))
         else:

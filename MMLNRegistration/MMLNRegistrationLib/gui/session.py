@@ -81,10 +81,11 @@ class Session:
         return self._threads > 0 or (self._client is not None and self._client.busy)
 
     def use(self, server: str, token: str) -> None:
-        """Work on a server from now on, or, when its address is empty, here.
+        """Work on a server from now on, or, when its address is empty, here; a token counts for nothing then.
 
         Raises InputError for what is no address, and while there is work that would be lost.
         """
+        token = token if server else ""
         if (server, token) == (self._server, self._token):
             return
         if self.busy:
