@@ -12,7 +12,7 @@ from MMLNRegistrationLib.spatial.warp import identity_grid
 from MMLNRegistrationLib.training.augment import (
     AffineConfig,
     AugmentConfig,
-    apply_affine,
+    affine_coordinates,
     random_affine,
     random_bias,
     random_gamma,
@@ -28,6 +28,12 @@ SHAPE = (16, 18, 20)
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def apply_affine(image: torch.Tensor, source_from_output: torch.Tensor, nearest: bool = False) -> torch.Tensor:
+    """image (1, C, K, J, I) on its own grid after a map of random_affine."""
+    shape = tuple(image.shape[2:])
+    return read_at(image, affine_coordinates(identity_grid(shape), source_from_output, shape), nearest=nearest)
 
 
 def blob() -> torch.Tensor:

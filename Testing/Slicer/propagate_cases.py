@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from mrml import slicer
-from scene_cases import grid, points_ras, rotation
+from scene_cases import field_of, grid, label_node, points_ras, rotation
 from segment_cases import TERMINOLOGY
 
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.segments import LABELMAP
-from MMLNRegistrationLib.scene.transforms import displacement_on_geometry, transform_node
-from MMLNRegistrationLib.scene.volumes import label_node, volume_node
+from MMLNRegistrationLib.scene.transforms import transform_node
+from MMLNRegistrationLib.scene.volumes import volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, fill_image, vtk_matrix
 from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
@@ -165,7 +165,7 @@ def carried(number: int, transform: slicer.vtkMRMLTransformNode) -> np.ndarray:
     """What is drawn on an atlas, looked up for each voxel of the subject, nearest neighbour, in plain numpy."""
     geometry, points = ATLAS_GRIDS[number], points_ras(SUBJECT_GRID)
     drawn = labels(bend(points_ras(geometry), number))
-    places = points + displacement_on_geometry(transform, SUBJECT_GRID)
+    places = points + field_of(transform, SUBJECT_GRID)
     index = np.rint(transform_points(geometry.ijk_from_ras, places)).astype(int)
     inside = ((index >= 0) & (index < geometry.size_ijk)).all(-1)
     index[~inside] = 0

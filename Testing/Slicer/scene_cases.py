@@ -11,6 +11,7 @@ from mrml import slicer, vtk
 from MMLNRegistrationLib.pipeline.field import warp_volume
 from MMLNRegistrationLib.pipeline.result import FoldingRepair, FoldingSummary, Registration, Similarity
 from MMLNRegistrationLib.pipeline.volume import Volume
+from MMLNRegistrationLib.scene.volumes import fill_volume_node
 from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -70,6 +71,22 @@ def displacement(points: np.ndarray) -> np.ndarray:
 
 def phantom_volume(geometry: Geometry, name: str = "phantom") -> Volume:
     return Volume(phantom(points_ras(geometry)), geometry, name)
+
+
+def label_node(scene: slicer.vtkMRMLScene, labels: Volume, name: str) -> slicer.vtkMRMLLabelMapVolumeNode:
+    """A new label map volume node, in Slicer's usual label colours."""
+    node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+    fill_volume_node(node, labels.array_kji, labels.geometry)
+    return node
+
+
+def field_of(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> np.ndarray:
+    """u (K, J, I, 3) in mm of a transform node, parents included, as Slicer itself takes each voxel's place along."""
+    own_from_world = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, own_from_world)
+    points = points_ras(geometry)
+    moved = [own_from_world.TransformPoint(point) for point in points.reshape(-1, 3).tolist()]
+    return np.array(moved).reshape(points.shape) - points
 
 
 def warped(moving: Volume, displacement_mm: np.ndarray, geometry: Geometry) -> np.ndarray:

@@ -17,7 +17,7 @@ from MMLNRegistrationLib.scene.propagation import (
     RESULT_FILES,
     PropagatedArrays,
     PropagationNodes,
-    add_propagation,
+    adding_propagation,
     read_propagation,
 )
 from MMLNRegistrationLib.scene.segments import LABELMAP
@@ -142,6 +142,19 @@ def carried(
     return read_propagation(request.output, world, codes, several=False)
 
 
+def added(
+    result: PropagatedArrays,
+    name: str,
+    subject: slicer.vtkMRMLVolumeNode,
+    nodes: PropagationNodes | None = None,
+    has_gone: bool = False,
+) -> PropagationNodes:
+    """The nodes of a propagation in the subject's scene. has_gone: as if the subject had been removed meanwhile."""
+    subject_node = None if has_gone else subject
+    *_, filled = adding_propagation(subject.GetScene(), result, name, subject_node, nodes or PropagationNodes())
+    return filled
+
+
 def propagated(
     scene: slicer.vtkMRMLScene,
     folder: Path,
@@ -152,6 +165,4 @@ def propagated(
     """A segmentation, by default atlas_segmentation, carried to a subject; the new one, and the subject."""
     subject, image = add_images(scene, subject_grid, atlas_grid)
     result = carried(folder, subject, image, atlas or atlas_segmentation(scene, GEOMETRIES[atlas_grid]))
-    nodes = add_propagation(scene, result, "subject", subject, PropagationNodes())
-    assert nodes.segmentation is not None
-    return nodes.segmentation, subject
+    return added(result, "subject", subject).segmentation, subject

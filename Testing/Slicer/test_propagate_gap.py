@@ -8,11 +8,11 @@ import pytest
 from mrml import slicer
 from propagate_cases import SECONDS, add_atlas, add_known, add_segments, add_subject, fill_in, open_panel
 from register_cases import WarmWorker
-from scene_cases import grid
+from scene_cases import grid, label_node
 
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.transforms import transform_node
-from MMLNRegistrationLib.scene.volumes import label_node, volume_node
+from MMLNRegistrationLib.scene.volumes import volume_node
 
 pytest.importorskip("PySide6")
 pytest.importorskip("torch")

@@ -19,6 +19,7 @@ from register_cases import (
     register,
     world_points,
 )
+from scene_cases import label_node
 
 from MMLNRegistrationLib.scene.transforms import displacement_from_node
 
@@ -182,7 +183,7 @@ def test_hardening_makes_the_moving_volume_like_the_fixed_one(host):
 def test_masks_are_a_label_map_or_a_segmentation(host):
     from MMLNRegistrationLib.pipeline.volume import Volume
     from MMLNRegistrationLib.scene.segments import segmentation_from_labels
-    from MMLNRegistrationLib.scene.volumes import geometry_of_node, label_node
+    from MMLNRegistrationLib.scene.volumes import geometry_of_node
 
     panel = open_panel(host)
     fixed, moving = add_pair(parent=RIGID_PLACE)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import GEOMETRIES, displacement, grid, phantom_volume, points_ras, rotation
-from segment_cases import IDS, SHAPES, TERMINOLOGY, add_images, atlas_segmentation, carried, nearest
+from scene_cases import GEOMETRIES, displacement, field_of, grid, label_node, phantom_volume, points_ras, rotation
+from segment_cases import IDS, SHAPES, TERMINOLOGY, add_images, added, atlas_segmentation, carried, nearest
 
 from MMLNRegistrationLib import io
 from MMLNRegistrationLib.errors import InputError
@@ -16,10 +16,10 @@ from MMLNRegistrationLib.pipeline.fusion import Vote, fuse
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.atlases import Codes, atlas_labels
 from MMLNRegistrationLib.scene.field_file import FieldFile
-from MMLNRegistrationLib.scene.propagation import PropagationNodes, add_propagation, read_propagation
-from MMLNRegistrationLib.scene.transforms import displacement_on_geometry, transform_node
+from MMLNRegistrationLib.scene.propagation import PropagationNodes, read_propagation
+from MMLNRegistrationLib.scene.transforms import transform_node
 from MMLNRegistrationLib.scene.volume_files import volume_file
-from MMLNRegistrationLib.scene.volumes import label_node, volume_node
+from MMLNRegistrationLib.scene.volumes import volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import vtk_matrix
 from MMLNRegistrationLib.spatial.geometry import Geometry, transform_points
 
@@ -67,7 +67,7 @@ def test_volumes_and_places_of_segments(scene, tmp_path, subject_grid, atlas_gri
     assert [structure.segment_id for _, structure in sorted(result.structures.items())] == list(IDS)
     assert (result.rows[3].voxels, result.rows[3].centre_ras) == (0, None)
     assert result.agreement is None
-    nodes = add_propagation(scene, result, "subject", subject, PropagationNodes())
+    nodes = added(result, "subject", subject)
     assert nodes.agreement is None
     assert nodes.segmentation.GetSegmentation().GetNumberOfLayers() == 2
 
@@ -113,7 +113,7 @@ def test_several_atlases_fill_the_nodes_that_were_chosen(scene, tmp_path):
     parent.SetMatrixTransformToParent(vtk_matrix(np.diag([2.0, 1, 1, 1])))
     old.SetAndObserveTransformNodeID(parent.GetID())
     result = read_propagation(tmp_path, geometry, codes, several=True)
-    nodes = add_propagation(scene, result, "s", subject, PropagationNodes(segmentation=old))
+    nodes = added(result, "s", subject, PropagationNodes(segmentation=old))
     assert nodes.segmentation is old
     assert old.GetParentTransformNode() is None
     assert old.GetSegmentation().GetNumberOfSegments() == 1
@@ -123,7 +123,7 @@ def test_several_atlases_fill_the_nodes_that_were_chosen(scene, tmp_path):
     table = nodes.table
     assert [table.GetColumnName(n) for n in range(4)] == ["Structure", "Voxels", "Volume (ml)", "Agreement (%)"]
     assert [table.GetCellText(0, n) for n in range(4)] == ["box", "24", "0.048", "91.7"]
-    again = add_propagation(scene, result, "s", None, nodes)
+    again = added(result, "s", subject, nodes, has_gone=True)
     assert vars(again) == vars(nodes)
     assert table.GetNumberOfRows() == 1
 
@@ -152,7 +152,7 @@ def test_any_transform_as_a_field(scene, tmp_path, kind):
     while field.fraction < 1:
         field.sample(0.01)
     field.write(tmp_path / "field.npy")
-    expected = displacement_on_geometry(node, geometry)
+    expected = field_of(node, geometry)
     np.testing.assert_allclose(np.load(tmp_path / "field.npy"), expected, atol=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_field_between_volumes_that_are_written_in_their_own_coordinates(scene, 
         field.sample(0.01)
     field.write(tmp_path / "field.npy")
     world = Geometry(subject.geometry.shape_kji, shear @ subject.geometry.ras_from_ijk)
-    in_world = points_ras(world) + displacement_on_geometry(node, world)
+    in_world = points_ras(world) + field_of(node, world)
     expected = transform_points(np.linalg.inv(shear), in_world) - points_ras(subject.geometry)
     np.testing.assert_allclose(np.load(tmp_path / "field.npy"), expected, atol=1e-4)
 

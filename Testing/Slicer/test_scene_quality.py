@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import displacement, grid, phantom_volume, points_ras, rotation, surfaces
+from scene_cases import displacement, field_of, grid, phantom_volume, points_ras, rotation, surfaces
 from test_scene_jacobian import shown_colours
 
 from MMLNRegistrationLib import io
@@ -39,7 +39,7 @@ from MMLNRegistrationLib.scene.quality_views import (
 from MMLNRegistrationLib.scene.sampling import DisplacementSampler
 from MMLNRegistrationLib.scene.segments import segmentation_from_labels
 from MMLNRegistrationLib.scene.spaces import moving_geometry, require_not_under
-from MMLNRegistrationLib.scene.transforms import displacement_on_geometry, transform_node
+from MMLNRegistrationLib.scene.transforms import transform_node
 from MMLNRegistrationLib.scene.views import SliceLayers, set_up_slice_views
 from MMLNRegistrationLib.scene.volumes import geometry_of_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import array_from_image, vtk_matrix
@@ -91,7 +91,7 @@ def sampled(node, seconds=0.0):
 @pytest.mark.parametrize("make", [linear, bspline, composite], ids=lambda make: make.__name__)
 def test_slices_of_time_give_the_whole_field(scene, make):
     node = make(scene)
-    np.testing.assert_allclose(sampled(node), displacement_on_geometry(node, GEOMETRY), atol=1e-5)
+    np.testing.assert_allclose(sampled(node), field_of(node, GEOMETRY), atol=1e-5)
 
 
 def test_field_on_the_very_grid_is_taken_as_it_is(scene):
@@ -99,7 +99,7 @@ def test_field_on_the_very_grid_is_taken_as_it_is(scene):
     node = transform_node(scene, field, GEOMETRY, "field")
     sampler = DisplacementSampler(node, GEOMETRY)
     np.testing.assert_allclose(sampler.advance(10.0).reshape(field.shape), field, atol=1e-6)
-    np.testing.assert_allclose(displacement_on_geometry(node, GEOMETRY), field, atol=1e-4)
+    np.testing.assert_allclose(field_of(node, GEOMETRY), field, atol=1e-4)
     node.Inverse()  # now it is stored to parent, and another transform
     assert np.abs(DisplacementSampler(node, GEOMETRY).advance(10.0).reshape(field.shape) - field).max() > 1
 

@@ -12,7 +12,7 @@ from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.jacobian import FOLD_COLOUR, jacobian_node
 from MMLNRegistrationLib.scene.render import render_slice
 from MMLNRegistrationLib.scene.segments import segmentation_from_labels
-from MMLNRegistrationLib.scene.transforms import show_deformed_grid, transform_node
+from MMLNRegistrationLib.scene.transforms import transform_node
 from MMLNRegistrationLib.scene.views import SliceLayers
 from MMLNRegistrationLib.scene.volumes import volume_node
 
@@ -117,7 +117,13 @@ def test_legend_shows_the_colours_of_folding(scene, brain, tmp_path):
 def test_deformed_grid_is_drawn_over_the_image(scene, brain, tmp_path):
     plain = pixels(render_slice(scene, tmp_path / "plain.png", SliceLayers(brain), size_pixels=(200, 200)))
     node = transform_node(scene, displacement(points_ras(GEOMETRY)), GEOMETRY, "field")
-    display = show_deformed_grid(node, brain, spacing_mm=6.0)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetVisualizationMode(display.VIS_MODE_GRID)
+    display.SetGridSpacingMm(6.0)
+    display.SetAndObserveRegionNode(brain)
+    display.SetVisibility2D(True)
+    display.SetVisibility(True)
     grid = pixels(render_slice(scene, tmp_path / "grid.png", SliceLayers(brain), size_pixels=(200, 200)))
     coloured = np.ptp(grid, axis=-1) > 60
     assert (np.ptp(plain, axis=-1) == 0).all()
@@ -129,7 +135,8 @@ def test_deformed_grid_is_drawn_over_the_image(scene, brain, tmp_path):
 
 def test_segments_are_drawn_in_their_colours(scene, brain, tmp_path):
     labels = Volume((phantom_volume(GEOMETRY).array_kji > 300).astype(np.uint8), GEOMETRY, "l")
-    segmentation_from_labels(scene, labels, "seg", colours={1: (0.0, 1.0, 0.0)}, reference_node=brain)
+    node = segmentation_from_labels(scene, labels, "seg", reference_node=brain)
+    node.GetSegmentation().GetNthSegment(0).SetColor(0.0, 1.0, 0.0)
     picture = pixels(render_slice(scene, tmp_path / "s.png", SliceLayers(brain), size_pixels=(150, 150)))
     green = (picture[..., 1] - picture[..., [0, 2]].max(axis=-1)) > 60
     assert green.sum() > 100

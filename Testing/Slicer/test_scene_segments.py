@@ -11,6 +11,7 @@ from segment_cases import (
     SHAPES,
     TERMINOLOGY,
     add_images,
+    added,
     atlas_segmentation,
     ball,
     carried,
@@ -24,7 +25,6 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.quality.colours import label_colour
 from MMLNRegistrationLib.scene.atlases import Codes, atlas_labels
-from MMLNRegistrationLib.scene.propagation import PropagationNodes, add_propagation
 from MMLNRegistrationLib.scene.segments import LABELMAP, labelmaps, segmentation_from_labels
 from MMLNRegistrationLib.scene.transforms import transform_node
 from MMLNRegistrationLib.scene.volume_files import volume_file
@@ -141,7 +141,7 @@ def test_linear_parent_of_the_whole_atlas_is_folded_in(scene, tmp_path, matrix):
         node.SetAndObserveTransformNodeID(parent.GetID())
     assert volume_file(image).is_in_world == (matrix is not SHEAR)
     result = carried(tmp_path, subject, image, atlas)
-    node = add_propagation(scene, result, "subject", subject, PropagationNodes()).segmentation
+    node = added(result, "subject", subject).segmentation
     assert node.GetParentTransformNode() is None
     places = transform_points(np.linalg.inv(matrix), moved_points("left-handed"))
     for segment_id, shape in zip(IDS, SHAPES.values(), strict=True):
@@ -237,11 +237,11 @@ def label_volume(dtype=np.uint16):
 
 def test_labels_become_segments(scene):
     labels = label_volume()
-    node = segmentation_from_labels(scene, labels, "seg", names={7: "Thalamus"}, colours={300: (0.25, 0.5, 0.75)})
+    node = segmentation_from_labels(scene, labels, "seg", names={7: "Thalamus"})
     segmentation = node.GetSegmentation()
     assert [segmentation.GetNthSegment(i).GetName() for i in range(3)] == ["Label 3", "Thalamus", "Label 300"]
-    assert segmentation.GetNthSegment(2).GetColor() == (0.25, 0.5, 0.75)
-    assert segmentation.GetNthSegment(1).GetColor() == pytest.approx(label_colour(7))
+    for index, value in enumerate((3, 7, 300)):
+        assert segmentation.GetNthSegment(index).GetColor() == pytest.approx(label_colour(value))
     assert segmentation.GetNumberOfLayers(LABELMAP) == 1
     for index, value in enumerate((3, 7, 300)):
         segment_id = segmentation.GetNthSegmentID(index)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mrml import slicer, vtk
-from scene_cases import GEOMETRIES, displacement, grid, phantom_volume, points_ras, rotation
+from scene_cases import GEOMETRIES, displacement, grid, label_node, phantom_volume, points_ras, rotation
 
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.pipeline.volume import Volume
 from MMLNRegistrationLib.scene.transforms import transform_node
-from MMLNRegistrationLib.scene.volumes import label_node, labels_from_node, volume_from_node, volume_node
+from MMLNRegistrationLib.scene.volumes import geometry_of_node, scalars_of_node, volume_from_node, volume_node
 from MMLNRegistrationLib.scene.vtk_arrays import fill_image, vtk_matrix
 from MMLNRegistrationLib.spatial.geometry import transform_points
 
@@ -117,16 +117,9 @@ def test_label_map_goes_to_the_scene_and_back(scene):
     labels = Volume(phantom_volume(geometry).array_kji.astype(np.uint16), geometry, "labels")
     node = label_node(scene, labels, "labels")
     assert node.IsA("vtkMRMLLabelMapVolumeNode")
-    back = labels_from_node(node)
-    assert back.array_kji.dtype == np.uint16
-    np.testing.assert_array_equal(back.array_kji, labels.array_kji)
-    assert back.geometry.matches(geometry, tolerance_mm=1e-9)
-
-
-def test_fractional_labels_are_refused(scene):
-    node = volume_node(scene, phantom_volume(GEOMETRIES["aligned"]), "brain")
-    with pytest.raises(InputError, match="whole numbers"):
-        labels_from_node(node)
+    assert scalars_of_node(node).dtype == np.uint16
+    np.testing.assert_array_equal(scalars_of_node(node), labels.array_kji)
+    assert geometry_of_node(node).matches(geometry, tolerance_mm=1e-9)
 
 
 def test_grey_window_spans_the_image(scene):

@@ -13,7 +13,6 @@ from .messages import LINEAR_STARTS, Register, Settings
 from .request_files import with_absolute_paths
 
 COLUMNS = ("fixed", "moving")
-OPTIONAL_COLUMNS = ("fixed_mask", "moving_mask", "moving_labels", "fixed_labels", "name", "initial")
 
 RESULTS_TABLE, SETTINGS_FILE = "results.csv", "batch.json"
 """Files of a batch beside the folders of its pairs, which cannot be called so."""

@@ -77,16 +77,16 @@ def new_private_folder(role: str = "client") -> PrivateFolder:
                 return PrivateFolder(path, lock)
 
 
-def join_private_folder(path: Path, role: str = "worker", seconds: float = 0.0) -> PrivateFolder:
-    """The other side's folder, with a lock in it for this process, once it is free.
+def join_private_folder(path: Path, seconds: float = 0.0) -> PrivateFolder:
+    """The client's folder, with a lock in it for this process, its worker, once it is free.
 
-    Raises OSError when the folder is gone, or is still in use by another process of this role after so many seconds.
+    Raises OSError when the folder is gone, or is still in use by another worker after so many seconds.
     """
-    lock = FileLock(_lock_path(path, role))
+    lock = FileLock(_lock_path(path, "worker"))
     end = time.monotonic() + seconds
     while not lock.try_acquire():
         if time.monotonic() > end:
-            raise BlockingIOError(f"{path} is in use by another {role}.")
+            raise BlockingIOError(f"{path} is in use by another worker.")
         time.sleep(_SECONDS_BETWEEN_TRIES)
     return PrivateFolder(path, lock)
 

@@ -6,10 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import slicer
-
-from ..errors import InputError
-from ..scene.volume_files import volume_file
 from .session import Session
 
 
@@ -18,21 +14,6 @@ class Writable(Protocol):
 
     def write(self, path: Path) -> None:
         """Write it. Raises OSError when that cannot be done."""
-
-
-def write_volume(node: slicer.vtkMRMLVolumeNode, path: Path) -> None:
-    """Write a volume at its place in the world, path ending in .nrrd, and wait for it.
-
-    Raises InputError when it is no scalar volume, has no right angles in the world, or lies under a non-linear
-    transform, and OSError when the disk is full.
-    """
-    file = volume_file(node)
-    if not file.is_in_world:
-        raise InputError(
-            f"The parent transform of {node.GetName()} bends its right angles; harden it and resample the volume "
-            "first, for example with the module Crop Volume."
-        )
-    file.write(path)
 
 
 def write_files(

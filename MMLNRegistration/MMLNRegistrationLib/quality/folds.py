@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +54,3 @@ def fold_clusters(strict: NDArray[np.floating], geometry: Geometry) -> tuple[Fol
 def voxel_volume_mm3(geometry: Geometry) -> float:
     """The volume of one voxel."""
     return float(abs(np.linalg.det(geometry.ras_from_ijk[:3, :3])))
-
-
-def folded_in(clusters: Sequence[FoldCluster]) -> int:
-    """How many voxels fold, all clusters together."""
-    return sum(cluster.voxels for cluster in clusters)

@@ -92,22 +92,6 @@ def read_propagation(folder: Path, geometry: Geometry, codes: Codes, several: bo
     return PropagatedArrays(geometry, tuple(layers), layer_of, dict(codes.structures), agreement, rows)
 
 
-def add_propagation(
-    scene: slicer.vtkMRMLScene,
-    result: PropagatedArrays,
-    subject_name: str,
-    subject_node: slicer.vtkMRMLVolumeNode | None,
-    nodes: PropagationNodes,
-) -> PropagationNodes:
-    """Put a propagation into the nodes, made where they are None, and return them all; no agreement of one atlas.
-
-    subject_node: None when it has gone meanwhile. All nodes lie directly in the world afterwards. Names, colours,
-    terminology and all other tags of segments are kept.
-    """
-    *_steps, filled = adding_propagation(scene, result, subject_name, subject_node, nodes)
-    return filled
-
-
 def adding_propagation(
     scene: slicer.vtkMRMLScene,
     result: PropagatedArrays,
@@ -115,7 +99,12 @@ def adding_propagation(
     subject_node: slicer.vtkMRMLVolumeNode | None,
     nodes: PropagationNodes,
 ) -> Iterator[PropagationNodes]:
-    """add_propagation in steps of some milliseconds, with the nodes that are there after each; the last one has all."""
+    """Put a propagation into the nodes, made where they are None; no agreement of one atlas.
+
+    It is done in steps of some milliseconds, with the nodes that are there after each; the last one has all.
+    subject_node: None when it has gone meanwhile. All nodes lie directly in the world afterwards. Names, colours,
+    terminology and all other tags of segments are kept.
+    """
     scene.SaveStateForUndo()
     segmentation = nodes.segmentation or scene.AddNewNodeByClass(
         "vtkMRMLSegmentationNode", f"{subject_name} segmentation"

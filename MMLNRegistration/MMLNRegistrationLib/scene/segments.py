@@ -24,13 +24,11 @@ def segmentation_from_labels(
     labels: Volume,
     name: str,
     names: Mapping[int, str] | None = None,
-    colours: Mapping[int, tuple[float, float, float]] | None = None,
     reference_node: slicer.vtkMRMLVolumeNode | None = None,
 ) -> slicer.vtkMRMLSegmentationNode:
     """A new segmentation with one segment for each label above 0 that occurs, in the order of the labels.
 
-    names, colours (red, green, blue from 0 to 1): for the labels that have them; others get "Label 7" and a colour
-    of their own.
+    names: of the labels that have them; others are called "Label 7". Each label has a colour of its own.
     reference_node: the volume that the labels belong to, for editing on its grid.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -42,7 +40,7 @@ def segmentation_from_labels(
             continue
         segment = slicer.vtkSegment()
         segment.SetName((names or {}).get(value, f"Label {value}"))
-        segment.SetColor(*(colours or {}).get(value, label_colour(value)))
+        segment.SetColor(*label_colour(value))
         segment.SetLabelValue(value)
         segment.AddRepresentation(LABELMAP, image)
         node.GetSegmentation().AddSegment(segment, f"Label_{value}")

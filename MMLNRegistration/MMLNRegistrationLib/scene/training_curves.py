@@ -67,13 +67,6 @@ def table_of(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLTableNode |
     return _found(scene, "vtkMRMLTableNode", name)
 
 
-def remove_curves(scene: slicer.vtkMRMLScene) -> None:
-    """Take all of it out of the scene."""
-    for class_name in ("vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode", "vtkMRMLTableNode"):
-        for node in _nodes(scene, class_name):
-            scene.RemoveNode(node)
-
-
 def _set_series(
     scene: slicer.vtkMRMLScene,
     chart: slicer.vtkMRMLPlotChartNode,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vtk.util import numpy_support
 
 from ..errors import InputError
-from ..spatial.geometry import Geometry, transform_points, translation_matrix
+from ..spatial.geometry import Geometry, translation_matrix
 from .vtk_arrays import OwnedArray, array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
 
 
@@ -103,7 +103,7 @@ def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[n
     Returns u (K, J, I, 3) in mm, components R, A, S, and the geometry of its grid.
 
     Raises InputError when the node holds anything else than one from-parent grid, or has a parent transform;
-    displacement_on_geometry samples those.
+    sampling.DisplacementSampler takes those too.
     """
     stored = stored_field(node)
     if stored is None:
@@ -111,41 +111,6 @@ def displacement_from_node(node: slicer.vtkMRMLTransformNode) -> tuple[NDArray[n
             f"{node.GetName()} is not a single displacement field from parent; convert it to a grid transform first."
         )
     return (stored.vectors * stored.scale + stored.shift).astype(np.float32), stored.geometry
-
-
-def displacement_on_geometry(node: slicer.vtkMRMLTransformNode, geometry: Geometry) -> NDArray[np.float32]:
-    """u (K, J, I, 3) in mm, R, A, S, of any transform node, parents included, sampled from parent on a grid.
-
-    x + u(x) is the point of the node's own space that the transform puts at the point x of the world.
-    """
-    own_from_world = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node, own_from_world)
-    size_i, size_j, size_k = geometry.size_ijk
-    slice_ijk = np.stack(np.meshgrid(0, np.arange(size_j), np.arange(size_i), indexing="ij")[::-1], axis=-1)
-    displacement_mm = np.empty((size_k, size_j, size_i, 3), dtype=np.float32)
-    for k in range(size_k):
-        points_ras = transform_points(geometry.ras_from_ijk, slice_ijk.reshape(-1, 3) + np.array((0, 0, k)))
-        moved_ras = transformed_points(own_from_world, points_ras)
-        displacement_mm[k] = (moved_ras - points_ras).reshape(size_j, size_i, 3)
-    return displacement_mm
-
-
-def show_deformed_grid(
-    node: slicer.vtkMRMLTransformNode, region_node: slicer.vtkMRMLVolumeNode, spacing_mm: float = 8.0
-) -> slicer.vtkMRMLTransformDisplayNode:
-    """Show a transform in the slice views as the moving image's regular grid, deformed onto the fixed image.
-
-    region_node: the volume that the regular grid covers. The linear part of the transform moves the grid as well, so
-    after a large one show a node that holds the deformable part alone.
-    """
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetVisualizationMode(display.VIS_MODE_GRID)
-    display.SetGridSpacingMm(spacing_mm)
-    display.SetAndObserveRegionNode(region_node)
-    display.SetVisibility(True)
-    display.SetVisibility2D(True)
-    return display
 
 
 def transformed_points(transform: vtk.vtkAbstractTransform, points: NDArray[np.float64]) -> NDArray[np.float64]:

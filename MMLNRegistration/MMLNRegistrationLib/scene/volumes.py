@@ -8,7 +8,7 @@ import vtk
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..pipeline.volume import Volume, checked_image, checked_labels
+from ..pipeline.volume import Volume, checked_image
 from ..spatial.geometry import Geometry
 from .parents import world_from_node
 from .vtk_arrays import OwnedArray, array_from_image, fill_image, index_from_array_index, matrix_from_vtk, vtk_matrix
@@ -27,14 +27,6 @@ def volume_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
     voxels that nothing can be registered with.
     """
     return checked_image(scalars_of_node(node), geometry_of_node(node), node.GetName())
-
-
-def labels_from_node(node: slicer.vtkMRMLVolumeNode) -> Volume:
-    """The label map of a label map or scalar volume node, unsigned integers, at its place in the world.
-
-    Raises InputError as volume_from_node does, and for voxels that are not whole numbers from 0 up.
-    """
-    return checked_labels(scalars_of_node(node), geometry_of_node(node), node.GetName())
 
 
 def geometry_of_node(node: slicer.vtkMRMLVolumeNode) -> Geometry:
@@ -104,13 +96,6 @@ def show_in_grey(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNod
     display.SetAndObserveColorNodeID(GREY_COLOURS_ID)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(*window)
-
-
-def label_node(scene: slicer.vtkMRMLScene, labels: Volume, name: str) -> slicer.vtkMRMLLabelMapVolumeNode:
-    """A new label map volume node, in Slicer's usual label colours."""
-    node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
-    fill_volume_node(node, labels.array_kji, labels.geometry)
-    return node
 
 
 def add_grey_colours(scene: slicer.vtkMRMLScene) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..spatial.separable import resize_cubic
-from ..spatial.warp import identity_grid, sample
+from ..spatial.warp import sample
 
 
 def check_range(owner: str, name: str, value: object, lower: float, upper: float) -> None:
@@ -131,13 +131,6 @@ def read_at(image: Tensor, coordinates: Tensor, *, nearest: bool = False) -> Ten
         position = coordinates[:, axis : axis + 1]
         values = values.masked_fill((position < -0.5) | (position > size - 0.5), 0)
     return values.to(image.dtype)
-
-
-def apply_affine(image: Tensor, source_from_output: Tensor, nearest: bool = False) -> Tensor:
-    """image (1, C, K, J, I) on its own grid after a map of random_affine; zero where that reads beyond the image."""
-    shape = tuple(image.shape[2:])
-    grid = identity_grid(shape, image.device)
-    return read_at(image, affine_coordinates(grid, source_from_output, shape), nearest=nearest)
 
 
 def smooth_noise(

@@ -82,11 +82,6 @@ class Journal:
         """The volumes of a job are needed no more."""
         shutil.rmtree(self.folder(key) / INPUT, ignore_errors=True)
 
-    def remove_files(self, key: str) -> None:
-        """Remove all of a job but what is known of it."""
-        self.remove_input(key)
-        self.remove_results(key)
-
     def remove_results(self, key: str) -> None:
         """Remove finished and unfinished results."""
         for path in self._leftovers(key):
