@@ -11,6 +11,11 @@ def pytest_configure():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their argument: packed ones hold the second they were made in, and processes must agree."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items):
     """Skip `gpu` without a CUDA device, and `real_data` where MMLN_REAL_DATA names no folder."""
     if any(item.get_closest_marker("gpu") for item in items):
