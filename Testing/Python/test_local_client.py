@@ -120,7 +120,7 @@ def test_bad_input_is_told_as_on_the_command_line(client, pair, tmp_path):
 
 
 STEPS = (
-    "begin", "read", "prepare", "initial: search", "initial: rigid", "initial: affine", "network", "refine: 4",
+    "begin", "read", "prepare", "initial: search", "initial: rigid", "initial: affine", "network", "refine: 1/4",
     "refine: full", "remove folding", "outputs", "write",
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ def test_evaluation(table, pair, tmp_path):
     assert job.structures == "label,structure,counts_for_fine_dice\n1,Größe,yes\n"
     assert len(set(parcel.files.values())) == 4
     names = parcel.names(suffix)
-    assert names.back("case_1_fixed.nii.gz refine: 4 mm") == "fixed.nii.gz refine: 4 mm"
+    assert names.back("case_1_fixed.nii.gz refine: 1/4 resolution") == "fixed.nii.gz refine: 1/4 resolution"
     assert names.back({"a": ["case_2_fixed_labels.nii.gz is bad.", 3, "case_1_moving_labels.nii.gz."]}) == {
         "a": ["case_2_fixed_labels.nii.gz is bad.", 3, "labels.nii.gz."]  # the first place of a file names it
     }

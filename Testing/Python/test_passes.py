@@ -6,7 +6,7 @@ import torch
 from mmln_reference import blob_pair, tiny_network
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.level import LevelInput
-from MMLNRegistrationLib.model.network import MMLNConfig
+from MMLNRegistrationLib.model.network import SQUARINGS_BETWEEN_PASSES, MMLNConfig
 from MMLNRegistrationLib.spatial.velocity import integrate
 from MMLNRegistrationLib.spatial.warp import warp
 
@@ -17,7 +17,7 @@ def test_second_pass_registers_what_the_first_has_left() -> None:
     level = network.levels[0]
     nothing = torch.zeros(1, 3, 16, 16, 16)
     first = level(LevelInput(torch.cat([fixed, moving], 1), nothing, None)).velocity
-    warped = warp(moving, integrate(first))
+    warped = warp(moving, integrate(first, SQUARINGS_BETWEEN_PASSES))
     second = level(LevelInput(torch.cat([fixed, warped], 1), first, None)).velocity
     torch.testing.assert_close(network(fixed, moving).velocity, second)
     *_, once = network.run_levels(fixed, moving, last_passes=1)
@@ -34,7 +34,7 @@ def test_only_the_last_pass_carries_gradients() -> None:
     run.output.velocity.square().mean().backward()
     found = network.levels[0].output.weight.grad.clone()
     network.zero_grad()
-    inputs = LevelInput(torch.cat([fixed, warp(moving, integrate(before))], 1), before, None)
+    inputs = LevelInput(torch.cat([fixed, warp(moving, integrate(before, SQUARINGS_BETWEEN_PASSES))], 1), before, None)
     network.levels[0](inputs).velocity.square().mean().backward()
     torch.testing.assert_close(found, network.levels[0].output.weight.grad)
 

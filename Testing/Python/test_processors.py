@@ -18,19 +18,24 @@ PROCESSES = {
 }
 
 
-def spins(arguments: list[str], requests: str, wishes: dict[str, str]) -> str | None:
+def spins(arguments: list[str], request: str, wishes: dict[str, str]) -> str | None:
     """GNU's OpenMP prints its settings when it is loaded; None where torch computes with another library."""
     unset = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, *arguments],
-        input=requests,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**unset, "PYTHONPATH": str(SOURCE_ROOT), "OMP_DISPLAY_ENV": "VERBOSE", **wishes},
-        capture_output=True,
         text=True,
-        timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    found = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+    if request:  # a worker takes the end of its input for the death of its client, and leaves its work
+        process.stdin.write(request)
+        process.stdin.flush()
+        next(line for line in process.stdout if '"result"' in line)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    found = [line.split("'")[1] for line in told.splitlines() if "GOMP_SPINCOUNT" in line]
     return found[0] if found else None
 
 

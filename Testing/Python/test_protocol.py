@@ -74,7 +74,7 @@ REQUESTS = [
 ]
 EVENTS = [
     HelloEvent(version="1.0", pid=7, device="cpu, 2 threads", folder=PLACE),
-    ProgressEvent(id="a", step="refine: 4 mm", fraction=0.25),
+    ProgressEvent(id="a", step="refine: 1/4 resolution", fraction=0.25),
     EntryEvent(id="a", entry={"event": "step", "total": 0.5, "nested": {"list": [1, None]}}),
     ResultEvent(id="a", files={"transform.h5": PLACE / "transform.h5"}, report={"seconds": {"total": 1.5}}),
     ErrorEvent(id="a", cause="out_of_memory", sentence="Memory ran out.", offers=("cpu", "coarser")),

@@ -209,7 +209,7 @@ def test_a_velocity_that_is_there_gets_fewer_iterations() -> None:
     start[:, :, 4, 4, 4] = 0.1
     assert RefineConfig().schedule_from(start) == FROM_VELOCITY
     refine(FIXED, MOVING, start, RefineConfig(), lambda step, fraction: told.append(step))
-    assert [told.count(f"refine: {where}") for where in ("4 mm", "2 mm", "full resolution")] == [21, 15, 3]
+    assert [told.count(f"refine: {where}") for where in ("1/4 resolution", "1/2 resolution", "full resolution")] == [21, 15, 3]
     assert 3 * len(told) <= sum(FROM_ZERO.iterations * multiple for _, multiple in FROM_ZERO.factors)
 
 

@@ -52,7 +52,7 @@ def long_request(pair: Any, output: Path) -> dict[str, Any]:
 def test_bad_lines_are_answered_one_by_one(worker, pair, tmp_path):
     """While a request runs; they do not disturb it, and it can still be cancelled."""
     worker.send(long_request(pair, tmp_path / "out"))
-    worker.read_until("progress", step="refine: 4 mm")
+    worker.read_until("progress", step="refine: 1/4 resolution")
     worker.send(b"{", b"\xff", b"x" * (2 * LARGEST_LINE_BYTES), {"kind": "dance", "id": "d"})
     sentences = [worker.read_until("error", cause="input") for _ in range(4)]
     assert [message["id"] for message in sentences] == [None, None, None, "d"]
@@ -91,7 +91,7 @@ def test_noise_is_answered_by_errors_alone(worker):
 def test_waiting_request_is_cancelled_at_once(worker, pair, tmp_path):
     """While another one runs; the others are answered in their order, and its id is free again."""
     worker.send(long_request(pair, tmp_path / "out"), {"kind": "info", "id": "a"}, {"kind": "info", "id": "b"})
-    worker.read_until("progress", step="refine: 4 mm")
+    worker.read_until("progress", step="refine: 1/4 resolution")
     worker.send({"kind": "cancel", "id": "a"})
     assert worker.read_until("error", id="a")["cause"] == "cancelled"
     worker.send({"kind": "info", "id": "a"}, {"kind": "cancel", "id": "long"})
@@ -102,7 +102,7 @@ def test_waiting_request_is_cancelled_at_once(worker, pair, tmp_path):
 def test_shutdown_ends_it_in_mid_run(pair, tmp_path, temporary):
     worker = BareWorker(temporary)
     worker.send(long_request(pair, tmp_path / "out"))
-    worker.read_until("progress", step="refine: 4 mm")
+    worker.read_until("progress", step="refine: 1/4 resolution")
     worker.send({"kind": "shutdown", "id": "end"})
     assert worker.read_until("error", id="long")["cause"] == "cancelled"
     assert worker.close() == 0

@@ -58,7 +58,7 @@ def test_without_a_network_the_refinement_is_most_of_the_time(clock):
         left.progress(step, 0.0)
         clock.now += WEIGHTS[step]
     left.progress("network", 0.0)
-    left.progress("refine: 4 mm", 0.0)
+    left.progress("refine: 1/4 resolution", 0.0)
     rest = sum(WEIGHTS[step] for step in ("network", "refine", "remove folding", "outputs", "write"))
     assert left.seconds == pytest.approx(rest, rel=0.05)
 

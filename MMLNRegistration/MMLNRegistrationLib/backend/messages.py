@@ -105,7 +105,7 @@ class Register(Settings):
 class Refine(Search):
     """Refine a registration of the same volumes further, from the velocity.safetensors in its folder, which is result.
 
-    On its own grid and at full resolution alone: a coarser one would take the detail away that is there already.
+    On its own grid; what is found is added to what is there.
     files: as in Register.
     """
 

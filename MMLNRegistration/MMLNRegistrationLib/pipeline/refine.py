@@ -114,7 +114,7 @@ def refine(fixed: Tensor, moving: Tensor, velocity: Tensor, config: RefineConfig
             schedule,
         )
         for _ in range(iterations):
-            progress(f"refine: {factor} mm" if factor > 1 else "refine: full resolution", done / work)
+            progress(f"refine: 1/{factor} resolution" if factor > 1 else "refine: full resolution", done / work)
             level.step()
             done += 1 / factor**3
         added = level.best()
