@@ -209,7 +209,8 @@ def test_a_velocity_that_is_there_gets_fewer_iterations() -> None:
     start[:, :, 4, 4, 4] = 0.1
     assert RefineConfig().schedule_from(start) == FROM_VELOCITY
     refine(FIXED, MOVING, start, RefineConfig(), lambda step, fraction: told.append(step))
-    assert [told.count(f"refine: {where}") for where in ("1/4 resolution", "1/2 resolution", "full resolution")] == [21, 15, 3]
+    steps = ("1/4 resolution", "1/2 resolution", "full resolution")
+    assert [told.count(f"refine: {step}") for step in steps] == [21, 15, 3]
     assert 3 * len(told) <= sum(FROM_ZERO.iterations * multiple for _, multiple in FROM_ZERO.factors)
 
 
