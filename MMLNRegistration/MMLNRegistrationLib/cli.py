@@ -66,6 +66,10 @@ def _command(parsed: argparse.Namespace) -> Callable[[argparse.Namespace], None]
         from . import batch_commands
 
         return batch_commands.batch
+    if parsed.command == "reproduce":
+        from . import reproduce_command
+
+        return reproduce_command.reproduce
     from . import commands
 
     return getattr(commands, parsed.command)
@@ -222,9 +226,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--cache", type=Path, metavar="DIR", help="for the prepared scans (default: in RUN)")
     train.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used")
-    train.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
-    train.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
+    _add_machine(train)
     _add_server(train)
+
+    reproduce = commands.add_parser("reproduce", help="the paper's tables, on your copy of the data")
+    reproduce.add_argument("--oasis", type=Path, required=True, metavar="DIR", help="neurite-OASIS, to train and test")
+    reproduce.add_argument("--lpba40", type=Path, metavar="DIR", help="LPBA40, to test on as well")
+    reproduce.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="for all of it; given again, it goes on there"
+    )
+    _add_machine(reproduce)
 
     _add_serve(commands.add_parser("serve", help="let others use this machine over HTTP"))
     commands.add_parser("models", help="list the trained networks that come with the package")
@@ -303,6 +314,10 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine", type=_count, metavar="N", help="iterations of instance optimisation at full resolution; 0 for none"
     )
+    _add_machine(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
 

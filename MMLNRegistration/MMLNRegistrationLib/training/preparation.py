@@ -91,6 +91,14 @@ def load_prepared(folder: Path, name: str) -> PreparedScan:
     return PreparedScan(None if image is None else image.float(), labels)
 
 
+def reference_of(scans: Iterable[Scan]) -> Scan:
+    """The scan that the others are aligned to: the first one with an image, by name. Raises InputError without one."""
+    reference = min((scan for scan in scans if scan.image), key=lambda scan: scan.name, default=None)
+    if reference is None:
+        raise InputError("There is no image among the data to align the others to; give at least one.")
+    return reference
+
+
 def prepare_scans(
     scans: Iterable[Scan],
     reference: Scan,
