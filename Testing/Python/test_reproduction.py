@@ -22,13 +22,15 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
 from MMLNRegistrationLib.progress import Cancelled
 from MMLNRegistrationLib.reproduction import scoring
+from MMLNRegistrationLib.reproduction.data import scans_of, split_oasis
 from MMLNRegistrationLib.reproduction.networks import ABLATION
+from MMLNRegistrationLib.reproduction.published import OASIS
 from MMLNRegistrationLib.reproduction.results import Result
 from MMLNRegistrationLib.reproduction.run import ReproductionSettings
 from MMLNRegistrationLib.training.config import paper_preset
 from MMLNRegistrationLib.training.ledger import read_ledger
 from MMLNRegistrationLib.training.run_files import RunFiles
-from reproduction_cases import ATLASES, CONFIG, renumbered, reproduced, write_lpba40, write_oasis
+from reproduction_cases import ATLASES, CONFIG, aligned_already, renumbered, reproduced, write_lpba40, write_oasis
 from training_cases import GRID, LABELS, events, labels_of
 
 NETWORKS = ("lapirn", "lapirn-core", "mmln")
@@ -49,6 +51,12 @@ class Finished(NamedTuple):
     results: list[Result]
     stops: list[str]
     after_first_stop: dict[str, bytes | None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _aligned_already() -> Iterator[None]:
+    with aligned_already():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +173,7 @@ def test_the_page_has_our_figures_beside_the_papers(finished: Finished) -> None:
         "10 subjects with image and label map, 4 to train, 2 to validate, 4 to test (the paper: 255 to train, 20 to "
         "validate and 150 to test, here the same shares of another number)",
         "LPBA40: 4 subjects; 2 are registered to the atlases",
-        "16 x 16 x 16 voxels of 8 mm",
+        "32 x 32 x 32 voxels of 8 mm",
         "1, 1, 1 steps and k = 0.1 are choices",
         "scores 28 structures of OASIS and does not name them",
         "version 0.1.0",
@@ -238,15 +246,21 @@ def test_a_folder_of_something_else_is_left_alone(kind: str, copies: Copies, tmp
 
 def test_files_that_cannot_be_used_stop_it_before_the_first_training(tmp_path: Path) -> None:
     oasis, output = write_oasis(tmp_path / "oasis"), tmp_path / "out"
-    cut(oasis / "OASIS_OAS1_0002_MR1" / "norm.nii.gz", 0.6)
-    cut(oasis / "OASIS_OAS1_0005_MR1" / "seg35.nii.gz", 0.6)
-    with pytest.raises(InputError, match=r"0002_MR1/norm\.nii\.gz.*\(2 files are bad\)"):
-        reproduced(oasis, output)
-    assert not (output / "lapirn").exists()
-    for number, name in ((2, "norm"), (5, "seg35")):
-        source = write_oasis(tmp_path / f"again{number}", number) / f"OASIS_OAS1_{number:04}_MR1" / f"{name}.nii.gz"
-        shutil.copy(source, oasis / f"OASIS_OAS1_{number:04}_MR1" / f"{name}.nii.gz")
-    test = json.loads((output / "reproduction.json").read_text())["split"]["test"][0]
+    split = split_oasis(tuple(scans_of(oasis, OASIS)), ATLASES, 0)
+    whole = shutil.copytree(oasis, tmp_path / "whole")
+    test = split.test[0]
+    others = [f"{name}_MR1/{file}.nii.gz" for name, file in ((split.training[1], "norm"), (test, "seg35"))]
+    for bad, words in (
+        ([f"{split.training[0]}_MR1/norm.nii.gz"], rf"{split.training[0]}_MR1/norm.*cut off"),  # the reference
+        (others, r"_MR1/norm\.nii\.gz.*cut off.*\(2 files are bad\)"),
+    ):
+        for name in bad:
+            cut(oasis / name, 0.6)
+        with pytest.raises(InputError, match=words):
+            reproduced(oasis, output)
+        assert not (output / "lapirn").exists()
+        for name in bad:
+            shutil.copy(whole / name, oasis / name)
     seg35 = oasis / f"{test}_MR1" / "seg35.nii.gz"
     write(seg35, labels_of(int(test[-4:])), GRID)
     with pytest.raises(InputError, match="holds the label 49, but the maps of neurite-OASIS"):

@@ -113,6 +113,6 @@ def test_damaged_files_are_named_before_anything_begins(tmp_path: Path) -> None:
     folder = write_oasis(tmp_path / "oasis", 3)
     cut(folder / "OASIS_OAS1_0002_MR1" / "norm.nii.gz", 0.01)
     write(folder / "OASIS_OAS1_0003_MR1" / "seg35.nii.gz", labels_of(1)[:10], GRID)
-    with pytest.raises(InputError, match=r"norm\.nii\.gz.*\(2 files are bad\)") as caught:
+    with pytest.raises(InputError, match=r"0002_MR1: norm\.nii\.gz.*\(2 files are bad\)") as caught:
         scans_of(folder, OASIS)
     assert str(caught.value).endswith("or take its scan out of the folder.")

@@ -15,10 +15,13 @@ from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import save_checkpoint
 from MMLNRegistrationLib.model.network import MMLN, MMLNConfig
 from MMLNRegistrationLib.progress import Cancelled, Progress, silent
+from MMLNRegistrationLib.reproduction.results import is_finished, training_facts
 from MMLNRegistrationLib.reproduction.scoring import AtlasPairs, Field, PairScore, score_network, scored
-from MMLNRegistrationLib.training.ledger import read_ledger
+from MMLNRegistrationLib.training.ledger import Ledger, read_ledger
 from MMLNRegistrationLib.training.preparation import PreparedData, PreparedScan
-from training_cases import CARD, ball
+from MMLNRegistrationLib.training.run_folder import RunFolder
+from MMLNRegistrationLib.training.split import Split
+from training_cases import CARD, ball, quick
 
 CPU = torch.device("cpu")
 
@@ -154,3 +157,36 @@ def test_a_table_of_something_else_is_named(pairs: AtlasPairs, tmp_path: Path) -
         evaluated(network, pairs, table)
     text(table, "")  # killed before the first line
     assert len(evaluated(network, pairs, table)) == pairs.count
+
+
+def test_facts_of_a_training_are_those_of_its_ledger(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin(quick((20, 0, 10)), Split((), ()), "cuda:0, NVIDIA H100")
+    ledger = Ledger(run.ledger)
+    ledger.append({"event": "start", "step": 0})
+    for step, seconds, held in ((10, 2.0, 5 * 2**30), (15, 4.0, 7 * 2**30), (20, 4.0, 6 * 2**30)):
+        ledger.append({"event": "step", "step": step, "seconds": seconds, "memory_bytes": held})
+    for step, dice, best in ((10, 0.5, True), (20, 0.6, True), (30, 0.55, False)):
+        ledger.append({"event": "validation", "step": step, "level": 1, "dice": dice, "best": best})
+    assert not is_finished(run)
+    ledger.append({"event": "end", "step": 30})
+    assert not is_finished(run)  # there is no network
+    run.best.write_bytes(b"")
+    assert is_finished(run)
+    facts = training_facts(run)
+    assert facts.steps == (20, 0, 10)
+    assert (facts.best_step, facts.best_level, facts.validation_dice) == (20, 1, 0.6)
+    assert facts.hours == pytest.approx((10 * 2 + 10 * 4) / 3600)
+    assert (facts.device, facts.gpu_bytes) == ("cuda:0, NVIDIA H100", 7 * 2**30)
+    run.write_text("environment.json", '{"device": "cpu, 2 threads"}')
+    assert training_facts(run).gpu_bytes is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_figures(pairs: AtlasPairs, tmp_path: Path) -> None:
+    network = network_file(tmp_path / "net.safetensors", 1)
+    here = evaluated(network, pairs, tmp_path / "cpu.jsonl")
+    there = score_network(network, pairs, 4.0, torch.device("cuda"), tmp_path / "gpu.jsonl", silent)
+    assert [score.dice for score in there] == pytest.approx([score.dice for score in here], abs=0.02)
+    assert all(score.device.startswith("cuda") for score in there)

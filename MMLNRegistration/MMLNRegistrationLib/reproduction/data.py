@@ -49,7 +49,8 @@ def scans_of(folder: Path, layout: str) -> dict[str, Scan]:
             chosen.setdefault(scan.subject, scan)
     problems = check_scans(dataset._replace(scans=tuple(chosen.values())))
     if problems:
-        raise bad_files([problem.sentence for problem in problems])
+        # With the folder: the files of all subjects have the same names.
+        raise bad_files([f"{problem.path.parent}: {problem.sentence}" for problem in problems])
     return chosen
 
 

@@ -182,8 +182,8 @@ def _notes(config: TrainConfig) -> str:
         "the README, and there are other readings.",
         "The field is the network's own: no refinement, and folds are not removed, as `mmln register` would.",
         "*Strict*: a voxel is folded where any of the eight determinants of one-sided differences is not positive. "
-        "*Central*: by central differences, which others use and which see fewer folds. The paper does not say how it "
-        "differentiates; its figures stand under *central*.",
+        "*Central*: by central differences, which others use and which overlook some folds. The paper does not say how "
+        "it differentiates; its figures stand under *central*.",
         "TC is the volume of a structure in the carried label map / in the moving one, mean of the scored structures.",
         "Seconds are those of the network and of the integration of its velocity. GPU memory is the most that one "
         "training step held; on a processor it is not measured. Both depend on the machine.",

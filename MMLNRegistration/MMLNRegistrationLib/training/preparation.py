@@ -136,8 +136,11 @@ def prepare_scans(
 
 def _reference(scan: Scan, spacing_mm: float) -> Reference:
     assert scan.image is not None
-    image = io.read_image(scan.image)
-    shown = foreground(image, None, "none", torch.device("cpu"))
+    try:
+        image = io.read_image(scan.image)
+        shown = foreground(image, None, "none", torch.device("cpu"))
+    except InputError as error:
+        raise InputError(f"{scan.image}: {error}") from error
     config = PrepareConfig(spacing_mm=spacing_mm)
     grid = network_geometry(image.geometry, shown.voxels, config, GRID_STRIDE)
     return Reference(normalised(image, shown, config.upper_percentile), shown.voxels, grid)
