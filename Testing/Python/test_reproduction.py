@@ -21,12 +21,14 @@ from MMLNRegistrationLib import reproduce_command
 from MMLNRegistrationLib.errors import InputError
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
 from MMLNRegistrationLib.progress import Cancelled
+from MMLNRegistrationLib.reproduction import run as reproduction_run
 from MMLNRegistrationLib.reproduction import scoring
 from MMLNRegistrationLib.reproduction.data import scans_of, split_oasis
 from MMLNRegistrationLib.reproduction.networks import ABLATION
 from MMLNRegistrationLib.reproduction.published import OASIS
 from MMLNRegistrationLib.reproduction.results import Result
 from MMLNRegistrationLib.reproduction.run import ReproductionSettings
+from MMLNRegistrationLib.reproduction.tables import write_tables
 from MMLNRegistrationLib.training.config import paper_preset
 from MMLNRegistrationLib.training.ledger import read_ledger
 from MMLNRegistrationLib.training.run_files import RunFiles
@@ -34,7 +36,7 @@ from reproduction_cases import ATLASES, CONFIG, aligned_already, renumbered, rep
 from training_cases import GRID, LABELS, events, labels_of
 
 NETWORKS = ("lapirn", "lapirn-core", "mmln")
-TRAINING_LINES = re.compile(r"find scans|prepare data|check labels|.*, (train level \d|validate|prepare data|pairs)")
+TRAINING_LINES = re.compile(r"find scans|.*, (prepare data|check labels|train level \d|validate|pairs)")
 
 
 class Copies(NamedTuple):
@@ -191,10 +193,21 @@ def _section(page: str, data: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines() if line[:1] == "|"]
 
 
-def test_the_same_again_changes_nothing(copies: Copies, finished: Finished, one_thread: None) -> None:
+def test_the_same_again_changes_nothing(
+    copies: Copies, finished: Finished, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are the tables written with a part of their rows, for an interruption to leave them so."""
+    written: list[int] = []
+
+    def kept(folder: Path, results: list[Result], *others: object) -> None:
+        written.append(len(results))
+        write_tables(folder, results, *others)
+
+    monkeypatch.setattr(reproduction_run, "write_tables", kept)
     before = {name: content for name, content in tree(finished.output).items() if "reproduction.json" not in name}
     again = reproduced(copies.oasis, finished.output, lpba40=copies.lpba40)
     assert again == finished.results
+    assert written == [6]
     assert {name: tree(finished.output)[name] for name in before} == before
 
 

@@ -7,7 +7,7 @@ training.csv, validation.csv, test.csv    the scans of each part, as tables that
 prepared/                                 all scans on one common grid
 lapirn/, lapirn-core/, mmln/              a run folder for each training, see training.run_folder
 scores/oasis-mmln.jsonl, ...              the pairs that were scored so far
-tables.md, tables.csv                     the result, written anew after each network
+tables.md, tables.csv                     the result, written anew after each training
 """
 
 from __future__ import annotations
@@ -90,10 +90,12 @@ def reproduce(settings: ReproductionSettings, progress: Progress, report: Report
         write_record(settings.output, plan.record)
         tests = _prepared_tests(settings, plan, progress)
         results: list[Result] = []
-        for network, folder in folders.items():
+        for number, (network, folder) in enumerate(folders.items(), start=1):
             if not is_finished(folder):
                 _train(settings, network, folder, progress, report)
             results += _results(settings, network, folder, tests, device, progress)
+            if any(map(is_finished, list(folders.values())[number:])):
+                continue  # the tables that are there may have its rows already
             write_tables(settings.output, results, plan.record, settings.config, tests[OASIS].data.shape_kji)
     return results
 
@@ -157,7 +159,7 @@ def _prepared(
         settings.config.spacing_mm,
         workers=settings.workers,
         skip_bad=True,  # to name them all at once, as the others take hours
-        progress=progress,
+        progress=_named(data, progress),
     )
     if prepared.problems:
         raise bad_files([problem.sentence for problem in prepared.problems])
@@ -180,7 +182,7 @@ def _atlas_pairs(data: PreparedData, scans: Mapping[str, Scan], atlases: tuple[s
 def _require_labels(data: PreparedData, scans: tuple[Scan, ...], name: str, progress: Progress) -> None:
     """Raise InputError for a label map that a Dice cannot be taken from."""
     for number, scan in enumerate(scans):
-        progress("check labels", number / len(scans))
+        progress(f"{name}, check labels", number / len(scans))
         labels = data.load(scan).labels
         assert labels is not None
         if name == OASIS and int(labels.max()) > HIGHEST_LABEL:
