@@ -19,6 +19,7 @@ from typing import NoReturn
 from . import __version__
 from .backend.messages import DEFAULT_MODEL
 from .errors import InputError, RegistrationError, is_out_of_memory
+from .processors import share_processors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +82,7 @@ def run() -> NoReturn:
     It ends at once: in a usual exit HDF5 would complain once more about a damaged file, and crash after a full disk.
     By then main has removed what it made for a while, so that nothing is left to be done at exit.
     """
+    share_processors()
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

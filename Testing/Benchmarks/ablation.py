@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--validation-data", type=Path, action="append", required=True)
     parser.add_argument("--structures", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=BASE.seed, help="of weights and pairs: another one shows the noise")
+    parser.add_argument("--only", nargs="*", metavar="ROW", help="names of the rows to run, all by default")
     parser.add_argument("--k", type=float, nargs="*", default=[], help="also LapIRN with these weights of Eq. 5")
     arguments = parser.parse_args()
     runs = {name: replace(BASE, network=network, loss=loss) for name, (network, loss) in VARIANTS.items()}
@@ -67,17 +69,22 @@ def main() -> None:
     runs["LapIRN + ... + five passes, untrained"] = replace(runs["+ five passes"], stages=untrained)
     for k in arguments.k:
         runs[f"LapIRN, k = {k:g}"] = replace(runs["LapIRN"], loss=replace(BASE.loss, k=k))
+    unknown = set(arguments.only or ()) - set(runs)
+    if unknown:
+        parser.error(f"there is no row {min(unknown)!r}; the rows are {', '.join(runs)}")
 
     print("| network | Dice before | level 1 | level 2 | level 3 | correlation | folded, strict % | s a step |")
     print("|---|---|---|---|---|---|---|---|")
     for number, (name, config) in enumerate(runs.items()):
+        if arguments.only and name not in arguments.only:
+            continue
         folder = RunFolder(arguments.output / f"run-{number}")
         if not folder.exists():
             settings = RunSettings(
                 data=tuple(arguments.data),
                 validation_data=tuple(arguments.validation_data),
                 output=folder.path,
-                config=config,
+                config=replace(config, seed=arguments.seed),
                 structure_of_label=read_structures(arguments.structures).coarse,
                 cache=arguments.output / "prepared",
                 workers=2,

@@ -13,7 +13,7 @@ import pytest
 from repository import PACKAGE, ROOT, SOURCE_ROOT, files_under, is_text
 
 LAYERS = (
-    {"errors", "locks", "progress", "quiet", "tensor_file", "writing"},
+    {"errors", "locks", "processors", "progress", "quiet", "tensor_file", "writing"},
     {"spatial"},
     {"model"},
     {"pipeline"},

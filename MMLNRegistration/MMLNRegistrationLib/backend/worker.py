@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from .. import __version__
 from ..errors import InputError
+from ..processors import share_processors
 from ..writing import PARTIAL_PREFIX, partial_folders
 from .cancelling import Cancelling, Task
 from .failures import CANCELLED, Failure, breaks_the_device, failure_of
@@ -245,9 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     )
     parsed = parser.parse_args(arguments)
     requests, answers = _own_streams()
-    # Threads of OpenMP that have nothing to do keep their processors busy by default, also between two requests, when
-    # the user's other programs need them. It is read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    share_processors()
     if parsed.folder:
         folder = join_private_folder(parsed.folder, seconds=_SECONDS_TO_DIE)
     else:
