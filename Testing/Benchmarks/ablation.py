@@ -42,7 +42,9 @@ FORCE = replace(LAPIRN, reads_force=True)
 STEP = replace(FORCE, force_step_voxels=0.6, force_momentum=0.3, velocity_sigma_voxels=1.0)
 LOCAL = replace(BASE.loss, similarity="local_correlation", k=0.1)
 VARIANTS = {
-    **{network.title: (network.of(BASE.network), BASE.loss) for network in networks.ABLATION},
+    "LapIRN": (LAPIRN, BASE.loss),
+    "+ core": (networks.WITH_CORE.of(BASE.network), BASE.loss),
+    "+ core + 2D (MMLN)": (networks.MMLN.of(BASE.network), BASE.loss),
     "MMLN without feature feedback": (replace(BASE.network, feature_feedback=False), BASE.loss),
     "LapIRN, local correlation": (LAPIRN, LOCAL),
     "+ reads the force": (FORCE, LOCAL),

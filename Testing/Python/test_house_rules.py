@@ -22,8 +22,8 @@ LAYERS = (
     {"outputs", "reproduction"},
     {"backend"},
     {
-        "batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "reproduce_command",
-        "server_commands",
+        "argument_numbers", "batch_commands", "command_requests", "commands", "console", "demo_files", "doctor",
+        "reproduce_command", "server_commands",
     },
     {"cli"},
     {"__main__"},
