@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import __version__
+from . import argument_numbers as numbers
 from .backend.messages import DEFAULT_MODEL
 from .errors import InputError, RegistrationError, is_out_of_memory
 from .processors import share_processors
@@ -67,6 +68,10 @@ def _command(parsed: argparse.Namespace) -> Callable[[argparse.Namespace], None]
         from . import batch_commands
 
         return batch_commands.batch
+    if parsed.command == "reproduce":
+        from . import reproduce_command
+
+        return reproduce_command.reproduce
     from . import commands
 
     return getattr(commands, parsed.command)
@@ -224,9 +229,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--cache", type=Path, metavar="DIR", help="for the prepared scans (default: in RUN)")
     train.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used")
-    train.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
-    train.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
+    _add_machine(train)
     _add_server(train)
+
+    reproduce = commands.add_parser("reproduce", help="the paper's tables, on your copy of the data")
+    reproduce.add_argument("--oasis", type=Path, required=True, metavar="DIR", help="neurite-OASIS, to train and test")
+    reproduce.add_argument("--lpba40", type=Path, metavar="DIR", help="LPBA40, to test on as well")
+    reproduce.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="for all of it; given again, it goes on there"
+    )
+    _add_machine(reproduce)
 
     _add_serve(commands.add_parser("serve", help="let others use this machine over HTTP"))
     commands.add_parser("models", help="list the trained networks that come with the package")
@@ -247,7 +259,9 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for results.csv and a folder a pair")
     road = parser.add_mutually_exclusive_group()
-    road.add_argument("--workers", type=_positive, metavar="N", help="processes on this machine (default: 1 a device)")
+    road.add_argument(
+        "--workers", type=numbers.positive, metavar="N", help="processes on this machine (default: 1 a device)"
+    )
     road.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster that shares the file system")
     parser.add_argument("--resume", action="store_true", help="do what is missing or failed in DIR")
     _add_registration_options(parser)
@@ -262,31 +276,51 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: 127.0.0.1, this machine alone")
-    parser.add_argument("--port", type=_port, default=8765, metavar="N", help="default: 8765; 0 for a free one")
+    parser.add_argument("--port", type=numbers.port, default=8765, metavar="N", help="default: 8765; 0 for a free one")
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="the token that clients need (default: a new one, shown once)"
     )
     parser.add_argument(
         "--device", action="append", metavar="auto|cpu|cuda|cuda:N", help="may be repeated: one job at a time on each"
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads of each job (default: all)")
+    parser.add_argument(
+        "--threads", type=numbers.positive, metavar="N", help="processor threads of each job (default: all)"
+    )
     parser.add_argument("--ssl-certfile", type=Path, metavar="FILE", help="certificate: https instead of http")
     parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="its private key")
     parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="for the volumes of jobs at work (default: a temporary one)"
     )
-    parser.add_argument("--upload-mib", type=_size, default=2048, metavar="N", help="of one file, at most (2048)")
-    parser.add_argument("--storage-gib", type=_size, default=100, metavar="N", help="of all files, at most (100)")
-    parser.add_argument("--voxels", type=_size, default=512**3, metavar="N", help="of one volume, at most (512 cubed)")
-    parser.add_argument("--queue", type=_size, default=100, metavar="N", help="jobs that may wait (100)")
     parser.add_argument(
-        "--keep-seconds", type=_size, default=3600, metavar="N", help="results that nobody fetches go after this (3600)"
+        "--upload-mib", type=numbers.size, default=2048, metavar="N", help="of one file, at most (2048)"
     )
     parser.add_argument(
-        "--training-hours", type=_count, default=168, metavar="N", help="of one training, at most (168); 0: take none"
+        "--storage-gib", type=numbers.size, default=100, metavar="N", help="of all files, at most (100)"
     )
     parser.add_argument(
-        "--grace-seconds", type=_count, default=30, metavar="N", help="for what runs when the server is to stop (30)"
+        "--voxels", type=numbers.size, default=512**3, metavar="N", help="of one volume, at most (512 cubed)"
+    )
+    parser.add_argument("--queue", type=numbers.size, default=100, metavar="N", help="jobs that may wait (100)")
+    parser.add_argument(
+        "--keep-seconds",
+        type=numbers.size,
+        default=3600,
+        metavar="N",
+        help="results that nobody fetches go after this (3600)",
+    )
+    parser.add_argument(
+        "--training-hours",
+        type=numbers.count,
+        default=168,
+        metavar="N",
+        help="of one training, at most (168); 0: take none",
+    )
+    parser.add_argument(
+        "--grace-seconds",
+        type=numbers.count,
+        default=30,
+        metavar="N",
+        help="for what runs when the server is to stop (30)",
     )
 
 
@@ -303,35 +337,14 @@ def _add_registration_options(parser: argparse.ArgumentParser) -> None:
         "--brain", choices=("auto", "none"), default="none", help="auto: extract the brain of both first"
     )
     parser.add_argument(
-        "--refine", type=_count, metavar="N", help="iterations of instance optimisation at full resolution; 0 for none"
+        "--refine",
+        type=numbers.count,
+        metavar="N",
+        help="iterations of instance optimisation at full resolution; 0 for none",
     )
+    _add_machine(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|cuda:N")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads to use (default: all)")
-
-
-def _count(text: str) -> int:
-    if not _is_number(text) or int(text) > 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not _is_number(text) or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1024")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not _is_number(text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, which is a number from 0 to 65535")
-    return int(text)
-
-
-def _size(text: str) -> int:
-    if not _is_number(text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
-    return int(text)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 10
+    parser.add_argument("--threads", type=numbers.positive, metavar="N", help="processor threads to use (default: all)")

@@ -16,6 +16,7 @@ from MMLNRegistrationLib.model.losses import LossConfig
 from MMLNRegistrationLib.model.network import MMLNConfig
 from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.quality.evaluate import read_structures
+from MMLNRegistrationLib.reproduction import networks
 from MMLNRegistrationLib.training.config import StageConfig, TrainConfig
 from MMLNRegistrationLib.training.ledger import read_ledger
 from MMLNRegistrationLib.training.run import RunSettings, train
@@ -36,20 +37,20 @@ BASE = TrainConfig(
 )
 """A pyramid of 16, 8 and 4 mm with the paper's losses."""
 
-LAPIRN = replace(BASE.network, branch_2d=False, branch_core=False)
+LAPIRN = networks.LAPIRN.of(BASE.network)
 FORCE = replace(LAPIRN, reads_force=True)
 STEP = replace(FORCE, force_step_voxels=0.6, force_momentum=0.3, velocity_sigma_voxels=1.0)
 LOCAL = replace(BASE.loss, similarity="local_correlation", k=0.1)
 VARIANTS = {
     "LapIRN": (LAPIRN, BASE.loss),
-    "+ core": (replace(LAPIRN, branch_core=True), BASE.loss),
-    "+ core + 2D (MMLN)": (BASE.network, BASE.loss),
+    "+ core": (networks.WITH_CORE.of(BASE.network), BASE.loss),
+    "+ core + 2D (MMLN)": (networks.MMLN.of(BASE.network), BASE.loss),
     "MMLN without feature feedback": (replace(BASE.network, feature_feedback=False), BASE.loss),
     "LapIRN, local correlation": (LAPIRN, LOCAL),
     "+ reads the force": (FORCE, LOCAL),
     "+ steps along it": (STEP, LOCAL),
     "+ five passes": (replace(STEP, passes=(5, 5, 5)), LOCAL),
-    "+ core + 2D": (replace(STEP, passes=(5, 5, 5), branch_core=True, branch_2d=True), LOCAL),
+    "+ core + 2D": (networks.MMLN.of(replace(STEP, passes=(5, 5, 5))), LOCAL),
 }
 """The paper's table, then what each of our changes adds to LapIRN, then the paper's branches on top of them."""
 

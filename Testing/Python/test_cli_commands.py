@@ -284,7 +284,8 @@ def test_doctor_finds_what_is_broken(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "register", "apply", "jacobian", "propagate", "evaluate", "demo", "models", "doctor"]
+    "command",
+    ["", "register", "apply", "jacobian", "propagate", "evaluate", "reproduce", "demo", "models", "doctor"],
 )
 def test_help(command, run):
     outcome = run(*command.split(), "--help")

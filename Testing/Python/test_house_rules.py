@@ -19,12 +19,15 @@ LAYERS = (
     {"pipeline"},
     {"displacement_file", "file_checks", "freesurfer", "io", "result_folder", "tables", "velocity_file"},
     {"training", "quality"},
-    {"outputs"},
+    {"outputs", "reproduction"},
     {"backend"},
-    {"batch_commands", "command_requests", "commands", "console", "demo_files", "doctor", "server_commands"},
+    {
+        "argument_numbers", "batch_commands", "command_requests", "commands", "console", "demo_files", "doctor",
+        "reproduce_command", "server_commands",
+    },
     {"cli"},
     {"__main__"},
-)
+)  # fmt: skip
 """A file may import its own layer and the layers before it. What is in no layer is the bridge to Slicer."""
 
 BRIDGES = {

@@ -72,12 +72,15 @@ def volumes_mm3(labels: Volume) -> dict[int, float]:
     return {label: count * voxel_mm3 for label, count in label_counts(labels.array_kji).items()}
 
 
+def mean_ratio(numerator: Mapping[int, float], denominator: Mapping[int, float]) -> float:
+    """Mean over the labels of the denominator of numerator / denominator, volumes or voxels; not a number without."""
+    ratios = [numerator.get(label, 0.0) / volume for label, volume in denominator.items()]
+    return float(np.mean(ratios)) if ratios else float("nan")
+
+
 def mean_volume_ratio(numerator: Volume, denominator: Volume) -> float:
     """Mean over the labels of the denominator of their volume ratio: TC, or warped against fixed."""
-    above, below = volumes_mm3(numerator), volumes_mm3(denominator)
-    return (
-        float(np.mean([above.get(label, 0.0) / volume for label, volume in below.items()])) if below else float("nan")
-    )
+    return mean_ratio(volumes_mm3(numerator), volumes_mm3(denominator))
 
 
 def errors(distances_mm: NDArray[np.floating]) -> Errors:

@@ -91,6 +91,14 @@ def load_prepared(folder: Path, name: str) -> PreparedScan:
     return PreparedScan(None if image is None else image.float(), labels)
 
 
+def reference_of(scans: Iterable[Scan]) -> Scan:
+    """The scan that the others are aligned to: the first one with an image, by name. Raises InputError without one."""
+    reference = min((scan for scan in scans if scan.image), key=lambda scan: scan.name, default=None)
+    if reference is None:
+        raise InputError("There is no image among the data to align the others to; give at least one.")
+    return reference
+
+
 def prepare_scans(
     scans: Iterable[Scan],
     reference: Scan,
@@ -128,8 +136,11 @@ def prepare_scans(
 
 def _reference(scan: Scan, spacing_mm: float) -> Reference:
     assert scan.image is not None
-    image = io.read_image(scan.image)
-    shown = foreground(image, None, "none", torch.device("cpu"))
+    try:
+        image = io.read_image(scan.image)
+        shown = foreground(image, None, "none", torch.device("cpu"))
+    except InputError as error:
+        raise InputError(f"{scan.image}: {error}") from error
     config = PrepareConfig(spacing_mm=spacing_mm)
     grid = network_geometry(image.geometry, shown.voxels, config, GRID_STRIDE)
     return Reference(normalised(image, shown, config.upper_percentile), shown.voxels, grid)

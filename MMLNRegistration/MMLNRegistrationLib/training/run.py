@@ -18,7 +18,7 @@ from .config import TrainConfig
 from .datasets import Dataset, Scan, find_scans, good_scans, require_apart
 from .distributed import Ranks, device_of_rank, joined_ranks
 from .pairs import PairSource, require_pairs
-from .preparation import PreparedData, prepare_scans
+from .preparation import PreparedData, prepare_scans, reference_of
 from .run_folder import RunFolder, State
 from .split import Split, split_by_subject
 from .teacher import TaughtPair, draw_pairs, taught_pairs
@@ -155,10 +155,7 @@ def _prepared(
     """The first process prepares; the others then find all of it done."""
     scans = (*training, *validation)
     # One of the data given to train on, the same whatever the split, so that runs with other seeds can share a cache.
-    candidates = training if settings.validation_data else scans
-    reference = min((scan for scan in candidates if scan.image), key=lambda scan: scan.name, default=None)
-    if reference is None:
-        raise InputError("There is no image among the data to align the others to; give at least one.")
+    reference = reference_of(training if settings.validation_data else scans)
 
     def prepare() -> PreparedData:
         return prepare_scans(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -46,12 +47,12 @@ def split_by_subject(dataset: Dataset, validation_share: float, seed: int) -> Sp
     count_labelled = min(max(round(validation_share * len(labelled)), fewest_labelled), count)
     count_labelled = max(count_labelled, count - len(with_image - labelled))
     validation = {
-        *_drawn(labelled, count_labelled, seed),
-        *_drawn(with_image - labelled, count - count_labelled, seed),
+        *in_drawn_order(labelled, seed)[:count_labelled],
+        *in_drawn_order(with_image - labelled, seed)[: count - count_labelled],
     }
     return Split(tuple(sorted(subjects - validation)), tuple(sorted(validation)))
 
 
-def _drawn(subjects: set[str], count: int, seed: int) -> list[str]:
-    """The first `count` in the order of a hash: unlike a shuffle it barely changes when a subject is added."""
-    return sorted(subjects, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:count]
+def in_drawn_order(subjects: Iterable[str], seed: int) -> list[str]:
+    """All of them, in the order of a hash: unlike a shuffle, who comes first barely changes when one is added."""
+    return sorted(subjects, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
