@@ -73,8 +73,9 @@ def brains() -> Data:
     fixed = volume_node(slicer.mrmlScene, pair.fixed, NAMES[0])
     moving = volume_node(slicer.mrmlScene, pair.moving, NAMES[1])
     names = {label: name for label, (name, _colour) in TISSUES.items()}
-    colours = {label: colour for label, (_name, colour) in TISSUES.items()}
-    segments = segmentation_from_labels(slicer.mrmlScene, pair.moving_tissues, "tissues", names, colours, moving)
+    segments = segmentation_from_labels(slicer.mrmlScene, pair.moving_tissues, "tissues", names, moving)
+    for index, (_name, colour) in enumerate(TISSUES.values()):
+        segments.GetSegmentation().GetNthSegment(index).SetColor(*colour)
     segments.SetDisplayVisibility(False)
     return Data(fixed, moving, segments)
 
@@ -91,7 +92,7 @@ def phantoms() -> Data:
     fixed, moving = add_pair()
     volume = volume_from_node(moving)
     labels = Volume((volume.array_kji > 100).astype(np.uint8), volume.geometry, "tissues")
-    segments = segmentation_from_labels(slicer.mrmlScene, labels, "tissues", {1: "Body"}, None, moving)
+    segments = segmentation_from_labels(slicer.mrmlScene, labels, "tissues", {1: "Body"}, moving)
     segments.SetDisplayVisibility(False)
     return Data(fixed, moving, segments)
 
