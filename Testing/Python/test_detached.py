@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from training_cases import checkpoint_bytes, events, losses, quick, run_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-LONG = quick((400,), validate_every=1000, checkpoint_every=5)
+LONG = quick((4000,), validate_every=1000, checkpoint_every=5)
 
 
 @pytest.fixture
@@ -108,6 +109,37 @@ def test_stop_kill_and_resume(brains: Path, prepared: PreparedData, run: Path) -
     detached.end_by_force(run)
     assert wait(run, lambda state: not state.is_at_work).kind == "interrupted"
     assert losses(run)
+
+
+def test_what_a_killed_process_has_left_names_nobody(run: Path) -> None:
+    """Its number may be another's by now; ending by force must meet who trains, from the moment that is somebody."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = json.dumps({"pid": dead.pid, "host": platform.node(), "step": "train level 1", "fraction": 0.5})
+    run.mkdir()
+    (run / "running.json").write_text(left)
+    code = (
+        "import time\nfrom pathlib import Path\nfrom MMLNRegistrationLib.training.run_files import RunFiles\n"
+        f"with RunFiles(Path({str(run)!r})).held():\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SOURCE_ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        state = detached.state_of(run)
+        assert (state.kind, state.pid, state.activity, state.fraction) == ("running", holder.pid, "", 0.0)
+        detached.end_by_force(run)
+        assert holder.wait(30) != 0
+    (run / "running.json").write_text(left)
+    assert not detached.state_of(run).is_at_work
+    assert not (run / "running.json").exists()
+
+
+def test_nobody_is_ended_when_it_is_not_known_who_trains(run: Path) -> None:
+    with RunFiles(run).held():
+        (run / "running.json").unlink()
+        with pytest.raises(InputError, match="cannot be told which process"):
+            detached.end_by_force(run)
 
 
 def test_a_training_outlives_the_process_that_started_it(brains: Path, prepared: PreparedData, run: Path) -> None:

@@ -158,11 +158,13 @@ def stop(path: Path) -> None:
 def end_by_force(path: Path) -> None:
     """End a training at once; it can be resumed from its last checkpoint. Does nothing when none is under way.
 
-    Raises InputError for one that works on another machine or belongs to another user.
+    Raises InputError for one that works on another machine, belongs to another user, or could not say which it is.
     """
     state = state_of(path)
-    if not state.is_at_work or state.pid is None:
+    if not state.is_at_work:
         return
+    if state.pid is None:
+        raise InputError(f"It cannot be told which process trains in {path}; try again, or end it by hand.")
     files, launched = RunFiles(path), read_object(RunLog(path).launched)
     host = files.read_running().get("host", platform.node())
     if host != platform.node():

@@ -62,6 +62,8 @@ class RunFiles:
             if not is_ours:
                 raise InputError(f"Another process trains in {self.path}; stop it first, or give another folder.")
             try:
+                # At once: what a killed process has left there names a process that is gone.
+                _note(self.running, _this_process())
                 yield
             finally:
                 for file in (self.running, self.stop):
@@ -80,6 +82,9 @@ class RunFiles:
             return False
         except OSError:  # another user's lock
             return True
+        if is_free:
+            with suppress(OSError):  # left by a process that was killed
+                self.running.unlink(missing_ok=True)
         lock.remove()
         return not is_free
 
@@ -88,8 +93,7 @@ class RunFiles:
 
         device: its label. device_memory_bytes: all of a GPU's, None for a processor.
         """
-        about = {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
-        about |= {"device": device, "device_memory_bytes": device_memory_bytes}
+        about = {**_this_process(), "device": device, "device_memory_bytes": device_memory_bytes}
         noted_at, noted_step = time.monotonic(), "begin"
         _note(self.running, {**about, "step": noted_step, "fraction": 0.0})
 
@@ -105,9 +109,8 @@ class RunFiles:
         return follow
 
     def read_running(self) -> dict[str, Any]:
-        """What running.json says: pid, host, began (seconds since 1970), device, device_memory_bytes, step, fraction.
-
-        Empty when it is not there.
+        """What running.json says: pid, host, began (seconds since 1970) and, once it has loaded its data, device,
+        device_memory_bytes, step, fraction. Empty when it is not there.
         """
         return read_object(self.running)
 
@@ -128,6 +131,10 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _this_process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": platform.node(), "began": time.time()}
 
 
 def _acquired(lock: FileLock) -> bool:
