@@ -171,8 +171,8 @@ def test_training_goes_on_after_the_server_has_ended(brains, tmp_path):
     entries: list[dict] = []
     try:
         with server.client() as client:
-            job = client.submit(training(brains, tmp_path, steps=(60, 1, 1)), on_entry=entries.append)
-            for end, steps in ((signal.SIGKILL, 1), (signal.SIGTERM, 25), (signal.SIGKILL, 40)):
+            job = client.submit(training(brains, tmp_path, steps=(160, 1, 1)), on_entry=entries.append)
+            for end, steps in ((signal.SIGKILL, 1), (signal.SIGTERM, 15), (signal.SIGKILL, 30)):
                 client_waits(client, lambda steps=steps: any(entry["step"] >= steps for entry in entries))
                 server.stop(end)
                 server.start()
@@ -184,7 +184,7 @@ def test_training_goes_on_after_the_server_has_ended(brains, tmp_path):
     ledger = read_ledger(tmp_path / "my run/ledger.jsonl")
     steps = [entry["step"] for entry in ledger if entry["event"] == "step"]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 62
+    assert steps[-1] == 162
     assert [entry["event"] for entry in entries].count("resume") == 3
     assert [entry["event"] for entry in entries].count("start") == 1
 

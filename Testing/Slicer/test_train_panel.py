@@ -296,7 +296,7 @@ def test_known_runs_are_listed_and_forgotten(host, panel, run, tmp_path):
 
 
 def test_a_run_begun_on_a_command_line_is_followed_and_resumed(host, panel, brains, run):
-    config = {"stages": [{"level": 1, "steps": 400, "frozen_steps": 0, "learning_rate": 1e-3,
+    config = {"stages": [{"level": 1, "steps": LONG, "frozen_steps": 0, "learning_rate": 1e-3,
                           "final_learning_rate": 1e-3}], "network": {"width": 2}, "spacing_mm": 5.0}  # fmt: skip
     from MMLNRegistrationLib.backend.messages import Train
 
