@@ -53,20 +53,21 @@ class TrainingLines:
 
     def __init__(self, progress: ConsoleProgress) -> None:
         self._progress = progress
-        self._loss = float("nan")
-        self._seconds_left = 0.0
+        self._loss = ""
+        self._time_left = ""
 
     def __call__(self, entry: Mapping[str, Any]) -> None:
         """Print an entry of the ledger, or keep it for the next line."""
         if entry["event"] == "step":
-            self._loss, self._seconds_left = entry["total"], entry["seconds_left"]
+            self._loss = f"loss {entry['total']:.4f}, "
+            self._time_left = f"; about {entry['seconds_left'] / 60:.0f} min left"
         elif entry["event"] == "validation":
             self._progress.close()
             dice = "" if entry["dice"] is None else f"Dice {entry['dice_initial']:.4f} -> {entry['dice']:.4f}, "
             print(
-                f"Step {entry['step']}, level {entry['level']}: loss {self._loss:.4f}, {dice}"
+                f"Step {entry['step']}, level {entry['level']}: {self._loss}{dice}"
                 f"correlation {entry['similarity']:.4f}, folded {entry['folded_percent']:.4f} %"
-                f"{', best so far' if entry['best'] else ''}; about {self._seconds_left / 60:.0f} min left",
+                f"{', best so far' if entry['best'] else ''}{self._time_left}",
                 flush=True,
             )
 

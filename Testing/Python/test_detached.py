@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(brains: Path, prepared: PreparedData, run: Path, config: TrainConfig, resume: bool = False) -> None:
-    request = Train(data=(brains,), output=run, cache=prepared.folder, device="cpu", threads=1, resume=resume)
+    request = Train(data=(brains,), output=run, cache=prepared.folder.parent, device="cpu", threads=1, resume=resume)
     detached.start(request, as_json(config), sys.executable)
 
 
@@ -76,7 +76,7 @@ def test_a_run_from_its_start_to_its_end(brains: Path, prepared: PreparedData, r
     assert not any((run / name).exists() for name in ("run.lock", "running.json", "stop"))
     with pytest.raises(InputError, match="holds a training already"):
         start(brains, prepared, run, config)
-    run_training(brains, prepared.folder, tmp_path / "same", config)
+    run_training(brains, prepared.folder.parent, tmp_path / "same", config)
     assert checkpoint_bytes(run) == checkpoint_bytes(tmp_path / "same")
 
 
@@ -144,7 +144,7 @@ def test_nobody_is_ended_when_it_is_not_known_who_trains(run: Path) -> None:
 
 def test_a_training_outlives_the_process_that_started_it(brains: Path, prepared: PreparedData, run: Path) -> None:
     """The starter is killed with all its group; its child trains on and is found again."""
-    request = {"data": str(brains), "output": str(run), "cache": str(prepared.folder)}
+    request = {"data": str(brains), "output": str(run), "cache": str(prepared.folder.parent)}
     code = (
         "import json, sys, time\nfrom pathlib import Path\nfrom MMLNRegistrationLib.backend import detached\n"
         "from MMLNRegistrationLib.backend.messages import Train\n"

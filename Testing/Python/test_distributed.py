@@ -94,7 +94,7 @@ def two_processes(brains: Path, prepared: PreparedData, tmp_path_factory: pytest
     """The folder of a run of two processes, and what each of them has to say; not to be written to."""
     folder = tmp_path_factory.mktemp("two_processes")
     (folder / "worker.py").write_text(WORKER)
-    arguments = (folder / "worker.py", brains, prepared.folder, folder / "run", folder)
+    arguments = (folder / "worker.py", brains, prepared.folder.parent, folder / "run", folder)
     done = torchrun([str(argument) for argument in arguments])
     assert done.returncode == 0, done.stderr
     return folder
@@ -130,7 +130,7 @@ def test_a_wish_of_one_is_the_wish_of_all(two_processes: Path) -> None:
 @pytest.mark.slow
 def test_the_command_runs_under_torchrun_and_resumes(brains: Path, prepared: PreparedData, tmp_path: Path) -> None:
     settings = write_config(tmp_path / "config.json", as_json(quick((2, 1, 1))))
-    arguments = command(brains, prepared.folder, tmp_path / "run", "--config", settings)
+    arguments = command(brains, prepared.folder.parent, tmp_path / "run", "--config", settings)
     done = torchrun(["-m", "MMLNRegistrationLib", *arguments])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Best validation score") == 1

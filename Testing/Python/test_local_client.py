@@ -291,13 +291,15 @@ def test_training_is_cancelled_while_processes_prepare_its_data(client, brains, 
 
 def test_training_is_cancelled_with_a_checkpoint_and_goes_on(client, brains, prepared: PreparedData, tmp_path):
     config = write_config(tmp_path / "config.json", as_json(quick((30,), validate_every=1, checkpoint_every=100)))
-    request = Train(data=(brains,), output=tmp_path / "run", config=config, cache=prepared.folder, threads=1)
+    request = Train(data=(brains,), output=tmp_path / "run", config=config, cache=prepared.folder.parent, threads=1)
     entries: list[dict] = []
     job = client.submit(request, on_entry=entries.append)
     begun(client, job, "train level 1")
     cancelled(client, job)
     assert events(tmp_path / "run")[-1] == "stopped"
-    outcome = client.run(Train(data=(brains,), output=tmp_path / "run", cache=prepared.folder, threads=1, resume=True))
+    outcome = client.run(
+        Train(data=(brains,), output=tmp_path / "run", cache=prepared.folder.parent, threads=1, resume=True)
+    )
     assert outcome.report["step"] == 30
     assert outcome.files["best.safetensors"].exists()
     assert entries[0]["event"] == "start"

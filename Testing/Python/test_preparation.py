@@ -39,8 +39,14 @@ def prepare(
     )
 
 
-def times(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+def grid_folder(cache: Path) -> Path:
+    """The only one in the cache."""
+    (folder,) = cache.iterdir()
+    return folder
+
+
+def times(cache: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in grid_folder(cache).iterdir()}
 
 
 @pytest.fixture
@@ -90,9 +96,20 @@ def test_a_changed_source_is_prepared_again_and_no_other(two: Path, tmp_path: Pa
     write(two / "ben_image.nii.gz", image_of(77), GRID)
     after = tree(prepare(scans, cache).folder)
     assert {name for name in after if after[name] != before[name]} == {"ben_image.safetensors"}
-    # Another reference or another spacing is another grid.
-    other = tree(prepare(scans[:1], cache, reference=scans[1]).folder)
-    assert {name for name in after if other[name] != after[name]} == {"anna_image.safetensors"}
+
+
+def test_grids_share_a_cache(two: Path, tmp_path: Path) -> None:
+    """A run goes on reading its scans while another prepares the same ones for another grid."""
+    scans, cache = find_scans([two]).scans, tmp_path / "cache"
+    first = prepare(scans[:1], cache)
+    before = tree(first.folder)
+    others = [
+        prepare(scans[:1], cache, reference=scans[1]),
+        prepare_scans(scans[:1], scans[0], cache, 20.0, workers=1, skip_bad=False, progress=silent),
+    ]
+    assert len({first.folder, *(data.folder for data in others)}) == 3
+    assert others[1].folder.name.startswith("20mm-")
+    assert tree(first.folder) == before
 
 
 def test_a_stopped_preparation_goes_on_where_it_was(two: Path, tmp_path: Path) -> None:
@@ -106,8 +123,9 @@ def test_a_stopped_preparation_goes_on_where_it_was(two: Path, tmp_path: Path) -
         prepare(scans, cache, progress=stop)
     (first,) = before = times(cache)
     # What a killed process leaves: a half-written file under a temporary name, and one that is cut off.
-    (cache / ".partial-killed.safetensors").write_bytes(b"half")
-    (cache / f"{scans[1].name}.safetensors").write_bytes((cache / first).read_bytes()[:1000])
+    folder = grid_folder(cache)
+    (folder / ".partial-killed.safetensors").write_bytes(b"half")
+    (folder / f"{scans[1].name}.safetensors").write_bytes((folder / first).read_bytes()[:1000])
     data = prepare(scans, cache)
     assert times(cache)[first] == before[first]
     whole = prepare(scans, tmp_path / "whole")
@@ -180,7 +198,7 @@ def test_a_bad_file_is_named_and_left_out_only_when_asked(kind: str, two: Path, 
     data = prepare(scans, cache, skip_bad=True)
     assert [scan.subject for scan in data.scans] == ["anna"]
     assert [problem.path.name for problem in data.problems] == ["ben_image.nii.gz"]
-    assert not list(cache.glob("*ben*")) + list(cache.glob(".*"))
+    assert not list(cache.rglob("*ben*")) + list(cache.rglob(".*"))
 
 
 def test_a_bad_label_map_is_named_itself(two: Path, tmp_path: Path) -> None:

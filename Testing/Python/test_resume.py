@@ -49,7 +49,7 @@ def whole(brains: Path, prepared: PreparedData, tmp_path_factory: pytest.TempPat
     """The folder of a run that nobody interrupted; not to be written to."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole") / "run"
-    run_training(brains, prepared.folder, folder, VARIED)
+    run_training(brains, prepared.folder.parent, folder, VARIED)
     return folder
 
 
@@ -85,11 +85,11 @@ def test_a_run_that_is_stopped_again_and_again_ends_as_an_uninterrupted_one(
     run = tmp_path / "run"
     for index, step in enumerate((1, 2, 4, 5, 6, 8, 10, 12)):
         with pytest.raises(Cancelled):
-            run_training(brains, prepared.folder, run, VARIED, resume=index > 0, progress=stopping_at(step))
+            run_training(brains, prepared.folder.parent, run, VARIED, resume=index > 0, progress=stopping_at(step))
         newest = RunFolder(run).load_checkpoint()
         assert newest is not None
         assert newest.state.step == step
-    state = run_training(brains, prepared.folder, run, VARIED, resume=True)
+    state = run_training(brains, prepared.folder.parent, run, VARIED, resume=True)
     assert state.step == 12
     assert events(run)[:3] == ["start", "stopped", "resume"]
     assert events(run)[-1] == "end"
@@ -104,7 +104,7 @@ def test_a_run_that_is_stopped_while_it_validates_makes_up_for_it(
         with pytest.raises(Cancelled):
             run_training(
                 brains,
-                prepared.folder,
+                prepared.folder.parent,
                 run,
                 VARIED,
                 resume=index > 0,
@@ -115,7 +115,7 @@ def test_a_run_that_is_stopped_while_it_validates_makes_up_for_it(
         assert newest.state.validation_due
         if newest.state.step == 12:
             break
-    run_training(brains, prepared.folder, run, VARIED, resume=True)
+    run_training(brains, prepared.folder.parent, run, VARIED, resume=True)
     require_the_same(run, whole)
 
 
@@ -124,7 +124,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
     brains: Path, prepared: PreparedData, whole: Path, tmp_path: Path
 ) -> None:
     run, config = tmp_path / "run", write_config(tmp_path / "config.json", as_json(VARIED))
-    process = start_process(command(brains, prepared.folder, run, "--config", config))
+    process = start_process(command(brains, prepared.folder.parent, run, "--config", config))
     while not list(run.glob("checkpoints/step-00000007")) and process.poll() is None:
         time.sleep(0.01)
     process.kill()
@@ -139,7 +139,7 @@ def test_a_killed_process_goes_on_bit_for_bit(
         shutil.copy(run / "config.json", run / name)
     with (run / "ledger.jsonl").open("a") as ledger:
         ledger.write('{"event": "step", "st')
-    run_training(brains, prepared.folder, run, VARIED, resume=True)
+    run_training(brains, prepared.folder.parent, run, VARIED, resume=True)
     require_the_same(run, whole)
 
 

@@ -210,7 +210,7 @@ trainer.Trainer._step = slow
 
 def test_orphan_of_a_server_does_not_stay_in_the_way(brains, prepared, tmp_path):
     """The worker of a server that was killed ends in the middle of a long step: the next one goes on there."""
-    request = replace(training(brains, tmp_path), cache=prepared.folder)
+    request = replace(training(brains, tmp_path), cache=prepared.folder.parent)
     with subprocess.Popen(
         [faulty_python(tmp_path, SLOW_STEPS), "-m", "worker", "--orphan", "0.5"],
         stdin=subprocess.PIPE,

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cli_cases import Run, cut, one_sentence, tree
+from MMLNRegistrationLib.console import ConsoleProgress, TrainingLines
 from MMLNRegistrationLib.model.checkpoint import load_checkpoint
 from MMLNRegistrationLib.model.mutual import MutualLearning
 from MMLNRegistrationLib.training.config import StageConfig, as_json
@@ -49,6 +50,17 @@ def config(tmp_path: Path) -> Path:
     return write_config(tmp_path / "short.json", as_json(SHORT))
 
 
+def test_no_loss_is_told_before_one_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = TrainingLines(ConsoleProgress())
+    found = {"dice": 0.5, "dice_initial": 0.25, "similarity": 0.75, "folded_percent": 0.0, "best": True}
+    lines({"event": "validation", "step": 2, "level": 1, **found})
+    lines({"event": "step", "step": 3, "total": 0.125, "seconds_left": 120.0})
+    lines({"event": "validation", "step": 4, "level": 1, **found})
+    rest = "Dice 0.2500 -> 0.5000, correlation 0.7500, folded 0.0000 %, best so far"
+    told = [f"Step 2, level 1: {rest}", f"Step 4, level 1: loss 0.1250, {rest}; about 2 min left"]
+    assert capsys.readouterr().out.splitlines() == told
+
+
 def test_a_run_from_the_scans_to_a_network_that_registers(run: Run, brains: Path, tmp_path: Path) -> None:
     """Without a cache of its own, on a grid that the usual one can be halved to."""
     whole = quick((2, 1, 1), spacing_mm=8.0)
@@ -69,7 +81,7 @@ def test_a_run_from_the_scans_to_a_network_that_registers(run: Run, brains: Path
         assert line.endswith("min left")
     assert last.startswith("Best validation score 0.")
     assert last.endswith(str(output / "best.safetensors"))
-    assert len(list((output / "prepared").glob("*.safetensors"))) == len(SUBJECTS)
+    assert len(list((output / "prepared").glob("8mm-*/*.safetensors"))) == len(SUBJECTS)
     folder = tmp_path / "registered"
     pair = (brains / f"{name}_image.nii.gz" for name in SUBJECTS[:2])
     model = ("--model", output / "best.safetensors", "--refine", 0, "--initial", "identity", "--device", "cpu")
@@ -85,9 +97,9 @@ def train(brains: Path, output: Path, *more: object) -> list[object]:
 def test_the_command_and_the_python_call_give_the_same_run(
     run: Run, brains: Path, prepared: PreparedData, config: Path, tmp_path: Path
 ) -> None:
-    outcome = run(*command(brains, prepared.folder, tmp_path / "one", "--config", config))
+    outcome = run(*command(brains, prepared.folder.parent, tmp_path / "one", "--config", config))
     assert outcome.code == 0, outcome.complaints
-    run_training(brains, prepared.folder, tmp_path / "two", SHORT)
+    run_training(brains, prepared.folder.parent, tmp_path / "two", SHORT)
     assert checkpoint_bytes(tmp_path / "one") == checkpoint_bytes(tmp_path / "two")
     assert losses(tmp_path / "one") == losses(tmp_path / "two")
 
@@ -96,26 +108,26 @@ def test_a_folder_with_a_run_is_left_alone(
     run: Run, brains: Path, prepared: PreparedData, config: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
-    arguments = command(brains, prepared.folder, output, "--config", config)
+    arguments = command(brains, prepared.folder.parent, output, "--config", config)
     assert run(*arguments).code == 0
     before = tree(output)
     again = run(*arguments)
     assert again.code == 2
     assert "already holds a run; go on with --resume" in complaint_of(again.complaints)
     other = write_config(tmp_path / "other.json", as_json(quick((2, 1, 2))))
-    changed = run(*command(brains, prepared.folder, output, "--config", other, "--resume"))
+    changed = run(*command(brains, prepared.folder.parent, output, "--config", other, "--resume"))
     assert changed.code == 2
     assert "was begun with other settings; resume it without --config" in complaint_of(changed.complaints)
     assert tree(output) == before
     for more in ((), ("--config", config)):  # its own settings, unnamed or named
-        done = run(*command(brains, prepared.folder, output, "--resume", *more))
+        done = run(*command(brains, prepared.folder.parent, output, "--resume", *more))
         assert done.code == 0
         assert done.stdout.startswith("Best validation score")
 
 
 def test_nothing_to_resume(run: Run, brains: Path, prepared: PreparedData, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    outcome = run(*command(brains, prepared.folder, output, "--resume"))
+    outcome = run(*command(brains, prepared.folder.parent, output, "--resume"))
     assert outcome.code == 2
     assert "There is no run in" in complaint_of(outcome.complaints)
     assert "start it without --resume." in complaint_of(outcome.complaints)
@@ -127,7 +139,7 @@ def test_a_run_that_a_server_has_done_is_not_begun_anew(run: Run, brains: Path, 
     output.mkdir()
     for name in TRAINING_FILES:
         (output / name).write_text("{}")
-    outcome = run(*command(brains, prepared.folder, output, "--resume"))
+    outcome = run(*command(brains, prepared.folder.parent, output, "--resume"))
     assert outcome.code == 2
     assert "has no checkpoints to go on from; begin one in another folder." in complaint_of(outcome.complaints)
     assert (output / "ledger.jsonl").read_text() == "{}"
@@ -147,7 +159,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(
     values: dict[str, object], words: str, run: Run, brains: Path, prepared: PreparedData, config: Path, tmp_path: Path
 ) -> None:
     write_config(config, json.loads(config.read_text()) | values)
-    outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
+    outcome = run(*command(brains, prepared.folder.parent, tmp_path / "run", "--config", config))
     assert outcome.code == 2
     assert words in complaint_of(outcome.complaints)
     assert not (tmp_path / "run").exists()
@@ -201,7 +213,7 @@ def test_a_signal_ends_the_run_after_the_step(
 ) -> None:
     run = tmp_path / "run"
     settings = write_config(tmp_path / "long.json", as_json(quick((500,), validate_every=1000, checkpoint_every=1000)))
-    process = start_process(command(brains, prepared.folder, run, "--config", settings))
+    process = start_process(command(brains, prepared.folder.parent, run, "--config", settings))
     while not (run / "ledger.jsonl").exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.5)
@@ -238,7 +250,7 @@ def test_a_loss_that_is_no_number_is_one_sentence(
 ) -> None:
     stages = (StageConfig(1, 2, 0, 1e-3, 1e-3), StageConfig(2, 9, 0, 1e35, 1e35))
     write_config(config, as_json(replace(quick((1,), checkpoint_every=1, validate_every=100), stages=stages)))
-    outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
+    outcome = run(*command(brains, prepared.folder.parent, tmp_path / "run", "--config", config))
     assert outcome.code == 1
     assert "is no number any more after" in complaint_of(outcome.complaints)
     assert RunFolder(tmp_path / "run").load_checkpoint() is not None
@@ -257,7 +269,7 @@ def test_too_little_memory_is_one_sentence(
         return forward(self, *arguments, **switches)
 
     monkeypatch.setattr(MutualLearning, "forward", hungry)
-    outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
+    outcome = run(*command(brains, prepared.folder.parent, tmp_path / "run", "--config", config))
     assert outcome.code == 1
     assert "Out of memory" in complaint_of(outcome.complaints)
     newest = RunFolder(tmp_path / "run").load_checkpoint()
@@ -277,6 +289,6 @@ def test_a_file_in_the_place_of_the_folder_is_one_sentence(
     run: Run, brains: Path, prepared: PreparedData, config: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").write_text("a file")
-    outcome = run(*command(brains, prepared.folder, tmp_path / "run", "--config", config))
+    outcome = run(*command(brains, prepared.folder.parent, tmp_path / "run", "--config", config))
     assert outcome.code == 2
     assert "cannot be made" in complaint_of(outcome.complaints)

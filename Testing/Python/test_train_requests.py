@@ -94,7 +94,7 @@ def test_a_preview_shows_what_the_validation_measured(brains: Path, prepared: Pr
     with pytest.raises(InputError, match="no run"):
         Runner().run(Preview(run=run, output=tmp_path / "preview"))
     config = quick((2, 2), validation_pairs=2)
-    run_training(brains, prepared.folder, run, config)
+    run_training(brains, prepared.folder.parent, run, config)
     outcome = Runner().run(Preview(run=run, output=tmp_path / "preview"))
     other = Runner().run(Preview(run=run, output=tmp_path / "preview", pair=1, overwrite=True))
     around = Runner().run(Preview(run=run, output=tmp_path / "preview", pair=2, overwrite=True))

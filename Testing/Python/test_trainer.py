@@ -71,7 +71,7 @@ def test_three_levels_learn_an_easy_set(balls: PreparedData, tmp_path: Path) -> 
 def finished(brains: Path, prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run by the Python call; not to be written to."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    run_training(brains, prepared.folder, folder, QUICK)
+    run_training(brains, prepared.folder.parent, folder, QUICK)
     return folder
 
 

@@ -47,12 +47,19 @@ def run(tmp_path):
     detached.end_by_force(folder)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """For the prepared scans, that all runs share."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def panel(host, warm_worker, monkeypatch, brains, run):
+def panel(host, warm_worker, monkeypatch, brains, cache, run):
     """The panel, set to a tiny training."""
     warm_worker.lend(monkeypatch)
     the_panel = open_panel(host)
     choose(the_panel, brains, run)
+    the_panel.ui.cache.currentPath = str(cache)
     host.process_events(0.05)
     return the_panel
 
@@ -295,12 +302,28 @@ def test_known_runs_are_listed_and_forgotten(host, panel, run, tmp_path):
     assert (run / "best.safetensors").is_file()
 
 
-def test_a_run_begun_on_a_command_line_is_followed_and_resumed(host, panel, brains, run):
+def test_prepared_scans_lie_where_they_are_wanted(host, panel, brains, cache, run):
+    panel.ui.steps1.value = 10
+    start(host, panel)
+    wait_for(host, panel, lambda state: state.kind == "finished")
+    assert not (run / "prepared").exists()
+    shared = set(cache.rglob("*.safetensors"))
+    assert shared
+    panel.ui.cache.currentPath = ""
+    panel.ui.runFolder.currentPath = str(run.with_name("alone"))
+    host.wait_until(lambda: panel.ui.startButton.enabled, SECONDS)
+    start(host, panel)
+    wait_for(host, panel, lambda state: state.kind == "finished")
+    alone = run.with_name("alone") / "prepared"
+    assert {path.relative_to(alone) for path in alone.rglob("*.*")} == {path.relative_to(cache) for path in shared}
+
+
+def test_a_run_begun_on_a_command_line_is_followed_and_resumed(host, panel, brains, cache, run):
     config = {"stages": [{"level": 1, "steps": LONG, "frozen_steps": 0, "learning_rate": 1e-3,
                           "final_learning_rate": 1e-3}], "network": {"width": 2}, "spacing_mm": 5.0}  # fmt: skip
     from MMLNRegistrationLib.backend.messages import Train
 
-    detached.start(Train(data=(brains,), output=run, device="cpu", threads=1), config, sys.executable)
+    detached.start(Train(data=(brains,), output=run, cache=cache, device="cpu", threads=1), config, sys.executable)
     time.sleep(0.1)
     (run / "request.json").unlink()
     state = wait_for(host, panel, lambda state: state.kind == "running" and (state.step or 0) > 5)

@@ -14,12 +14,14 @@ class TrainParameters:
     """The panel's choices. Paths are texts, empty where nothing is chosen.
 
     data, validation_data: a folder or a table each. run_folder: of the run that the panel shows, or is to begin.
+    cache: for the prepared scans, that of the run where it is empty.
     device: auto, cpu, cuda or cuda:N. threads: of the processor, 0 for all. From branch_2d on: what the preset sets.
     """
 
     data: str = ""
     validation_data: str = ""
     run_folder: str = ""
+    cache: str = ""
     read_voxels: bool = False
     skip_bad: bool = False
     preset: TrainPreset = TrainPreset.FAST

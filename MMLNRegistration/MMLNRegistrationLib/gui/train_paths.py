@@ -11,7 +11,7 @@ from typing import Any
 
 import ctk
 
-_LINES = {"data": "data", "validation_data": "validationData", "run_folder": "runFolder"}
+_LINES = {"data": "data", "validation_data": "validationData", "run_folder": "runFolder", "cache": "cache"}
 """Names of the widgets by the parameter."""
 
 

@@ -40,6 +40,7 @@ def train_request(train: Any) -> Train:
         data=(Path(train.data),),
         validation_data=(Path(train.validation_data),) if train.validation_data else (),
         output=Path(train.run_folder),
+        cache=Path(train.cache) if train.cache else None,
         skip_bad=train.skip_bad,
         device=train.device,
         threads=train.threads or None,

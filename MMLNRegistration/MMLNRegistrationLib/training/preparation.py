@@ -1,7 +1,8 @@
 """Scans brought onto one common grid, once: each affinely aligned to a reference, normalised, and cached.
 
-One file per scan: the image as float16 and the labels as int16 on the common grid, with a key in its header that
-tells whether it still fits its sources. So a broken-off preparation goes on where it was, and runs share a cache.
+One folder per grid in the cache, so that runs share one whatever their grids. In it one file per scan: the image as
+float16 and the labels as int16, with a key in its header that tells whether it still fits its sources. So a broken-off
+preparation goes on where it was.
 """
 
 from __future__ import annotations
@@ -102,19 +103,21 @@ def reference_of(scans: Iterable[Scan]) -> Scan:
 def prepare_scans(
     scans: Iterable[Scan],
     reference: Scan,
-    folder: Path,
+    cache: Path,
     spacing_mm: float,
     *,
     workers: int,
     skip_bad: bool,
     progress: Progress,
 ) -> PreparedData:
-    """Bring scans onto the grid around the reference, into folder; what is there and fits is kept.
+    """Bring scans onto the grid around the reference, into that grid's folder in the cache; what is there and fits is
+    kept.
 
     A scan that cannot be used raises InputError with its file's name; with skip_bad it is left out and listed.
     """
     scans = tuple(scans)
     target = _reference(reference, spacing_mm)
+    folder = cache / f"{spacing_mm:g}mm-{_grid_key(target)[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     keys = {scan.name: _key(scan, target) for scan in scans}
     waiting = [scan for scan in scans if stored_key(prepared_file(folder, scan)) != keys[scan.name]]
@@ -197,11 +200,17 @@ def _labels_on_grid(labels: Volume, grid: Geometry, labels_ras_from_grid_ras: Ma
     return values[0, 0].numpy().astype(np.int16)
 
 
-def _key(scan: Scan, reference: Reference) -> str:
-    """Changes when a source file, the reference or the common grid does."""
+def _grid_key(reference: Reference) -> str:
+    """Changes when the reference or the common grid does."""
     sha = hashlib.sha256(f"{FORMAT} {reference.volume.name} {reference.grid.shape_kji}".encode())
     sha.update(reference.grid.ras_from_ijk.tobytes())
     sha.update(np.ascontiguousarray(reference.volume.array_kji[::4, ::4, ::4]).tobytes())
+    return sha.hexdigest()
+
+
+def _key(scan: Scan, reference: Reference) -> str:
+    """Changes when a source file, the reference or the common grid does."""
+    sha = hashlib.sha256(_grid_key(reference).encode())
     for path in (scan.image, scan.labels):
         if path is not None and path.exists():  # what has vanished is named when it is read
             status = path.stat()
