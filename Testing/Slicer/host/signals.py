@@ -84,7 +84,8 @@ def connect(sender: QtCore.QObject, signature: str, slot: Callable) -> bool:
     caller = _CALLERS[sent](run)
     key = _key(sender, signature)
     if key not in _connected and hasattr(sender, "destroyed"):
-        QtCore.QObject.connect(sender, QtCore.SIGNAL("destroyed()"), lambda: _connected.pop(key, None))
+        forget = _connected.pop  # the module's own names are gone when the last widgets go
+        QtCore.QObject.connect(sender, QtCore.SIGNAL("destroyed()"), lambda: forget(key, None))
     _connected.setdefault(key, []).append((slot, caller))
     return bool(QtCore.QObject.connect(sender, QtCore.SIGNAL(signature), caller))
 
