@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import SimpleITK as sitk
 import torch
+from hypothesis import HealthCheck, settings
 
 from cli_cases import BEND_MM, Outcome, Pair, Run, brain, is_progress, regions, register_in_process, write
 from MMLNRegistrationLib.cli import main
@@ -18,6 +19,10 @@ from MMLNRegistrationLib.progress import silent
 from MMLNRegistrationLib.training.datasets import find_scans
 from MMLNRegistrationLib.training.preparation import PreparedData, prepare_scans
 from training_cases import QUICK, write_balls, write_brains
+
+# On a busy machine any example may take long: that says nothing about the code.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 BROWSER_OPTIONS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",

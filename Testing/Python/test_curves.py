@@ -131,7 +131,7 @@ def test_running_mean_stays_within_a_level():
             running_mean(whole, spans, window)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(4, 40))
 def test_thinning_keeps_extremes_ends_and_order(values, most):
     whole = Series(np.arange(float(len(values))), np.array(values))
@@ -172,7 +172,7 @@ def test_nice_ticks(low, high, most, expected):
     assert nice_ticks(low, high, most) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(-1e5, 1e5), st.floats(1e-3, 1e6), st.integers(2, 10))
 def test_ticks_are_inside_and_evenly_spaced(low, span, most):
     ticks = nice_ticks(low, low + span, most)

@@ -68,7 +68,7 @@ def test_types_and_shapes():
         fuse([])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_same_as_counting_label_by_label(atlases, seed):
     """Against the plain way, which keeps a map for each label; several chunks, weights with ties among them."""

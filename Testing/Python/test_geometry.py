@@ -84,7 +84,7 @@ def test_matches_looks_at_shape_place_and_far_corners() -> None:
     assert not geometry.matches(Geometry((40, 40, 40), geometry.ras_from_ijk @ np.diag([1.001, 1, 1, 1])))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-3, 3), min_size=12, max_size=12), st.lists(st.floats(-9, 9), min_size=3, max_size=3))
 def test_kji_matrix_is_the_same_map_on_reversed_vectors(entries: list[float], point: list[float]) -> None:
     matrix = np.vstack([np.reshape(entries, (3, 4)), [0, 0, 0, 1]])

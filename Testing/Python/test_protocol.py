@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from MMLNRegistrationLib.backend import messages
@@ -269,7 +269,6 @@ NASTY = [None, True, 0, -1, 2**70, 0.5, 1.0, "", "a", "affine", "\ud800", "\0", 
 NAMES = sorted({entry.name for kind in messages.REQUESTS.values() for entry in fields(kind)} | {"id", "protocol"})
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(REQUESTS), st.dictionaries(st.sampled_from(NAMES), st.sampled_from(NASTY), max_size=3))
 def test_no_values_break_the_parser(request_, values):
     """Whatever is let through is a request, and the same one after another trip."""

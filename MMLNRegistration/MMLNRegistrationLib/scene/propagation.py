@@ -198,11 +198,11 @@ def _filling_segmentation(
     """Fill it segment by segment: each one is news to all that shows segments."""
     segmentation = node.GetSegmentation()
     nothing = slicer.vtkOrientedImageData()
-    for segment in [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]:
+    for segment_id in segmentation.GetSegmentIDs():
         # Removed with its voxels, a segment would be searched and cleared in the layer that it shares with others.
-        segment.AddRepresentation(LABELMAP, nothing)
+        segmentation.GetSegment(segment_id).AddRepresentation(LABELMAP, nothing)
+        segmentation.RemoveSegment(segment_id)
         yield
-    segmentation.RemoveAllSegments()
     segmentation.SetSourceRepresentationName(LABELMAP)
     node.SetAndObserveTransformNodeID(None)
     if subject_node is not None:
