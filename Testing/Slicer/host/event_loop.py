@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -34,7 +35,14 @@ class GapMeter:
         threading.Thread(target=self._watch, daemon=True, name="gap meter").start()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin anew.
+
+        Python stops now and then to search all objects of the process for garbage. With what the other tests have
+        loaded here, torch for one, that takes 0.2 seconds; so what is there by now is put aside.
+        """
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         self.longest_seconds, self.longest_busy_seconds, self.blocked_by = 0.0, 0.0, ""
 
     def __enter__(self) -> GapMeter:
