@@ -110,8 +110,7 @@ def prepare_scans(
     skip_bad: bool,
     progress: Progress,
 ) -> PreparedData:
-    """Bring scans onto the grid around the reference, into that grid's folder in the cache; what is there and fits is
-    kept.
+    """Bring scans onto the grid around the reference; what its folder in the cache holds, and still fits, is kept.
 
     A scan that cannot be used raises InputError with its file's name; with skip_bad it is left out and listed.
     """

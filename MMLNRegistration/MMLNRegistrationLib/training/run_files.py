@@ -109,7 +109,7 @@ class RunFiles:
         return follow
 
     def read_running(self) -> dict[str, Any]:
-        """What running.json says: pid, host, began (seconds since 1970) and, once it has loaded its data, device,
+        """What running.json says: pid, host, began (seconds since 1970) and, a moment later, device,
         device_memory_bytes, step, fraction. Empty when it is not there.
         """
         return read_object(self.running)
