@@ -18,8 +18,7 @@ PYTEST_ARGS =
 JOBS = 2
 
 BIN = $(VENV)/bin
-# --no-compile: Python compiles what is used when it is first used, which takes a third less time than all of it.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt $(PIP_ARGS)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 DEMO_READY = $(VENV)/demo-ready
 TEST_READY = $(VENV)/test-ready
 
