@@ -28,7 +28,7 @@ def gaps_of_clicks(host, panel) -> tuple[list[float], list[float]]:
     """Propagate some times; each time the longest gap, and the longest computing of the main thread, in seconds."""
     gaps, busy = [], []
     for _ in range(TRIES):
-        host.gaps.reset()
+        host.gaps.begin()
         host.click(panel.ui.propagateButton)
         host.wait_until(lambda: panel.run is None, SECONDS)
         host.process_events(0.2)

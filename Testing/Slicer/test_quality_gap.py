@@ -36,7 +36,7 @@ def test_a_check_with_the_real_worker(host, monkeypatch):
         host.process_events(0.5)
         gaps, busy = [], []
         for _ in range(TRIES):
-            host.gaps.reset()
+            host.gaps.begin()
             host.click(panel.ui.checkButton)
             host.wait_until(lambda: panel.run is None, SECONDS)
             host.process_events(0.2)

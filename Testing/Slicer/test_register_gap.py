@@ -26,7 +26,7 @@ def test_a_registration_with_the_real_worker(host, monkeypatch):
         be_quick(panel, 2)
         gaps = []
         for _ in range(TRIES):
-            host.gaps.reset()
+            host.gaps.begin()
             host.click(panel.ui.registerButton)
             host.wait_until(lambda: panel.run is None, SECONDS)
             gaps.append(host.longest_gap())
@@ -72,7 +72,7 @@ def test_files_and_results_of_real_size(host, monkeypatch):
     monkeypatch.setattr(panel.session, "submit", answer)
     gaps, busy = [], []
     for _ in range(TRIES):
-        host.gaps.reset()
+        host.gaps.begin()
         host.click(panel.ui.registerButton)
         host.wait_until(lambda: panel.run is None, SECONDS)
         host.process_events(0.2)

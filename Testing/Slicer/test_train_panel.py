@@ -109,7 +109,7 @@ def test_start_curves_stop_and_resume(host, panel, run):
     host.wait_until(lambda: rows("losses") > 2 and rows("validation") > 1, SECONDS)
     before = rows("losses")
     host.wait_until(lambda: rows("losses") > before, SECONDS)
-    host.gaps.reset()
+    host.gaps.begin()
     host.process_events(4.0)
     assert host.longest_gap() < 0.1, host.gaps.blocked_by
     assert "left" in ui.status.text

@@ -269,7 +269,7 @@ class TrainPanel(Panel):
         setattr(self.parameters.train, parameter, text)
         if parameter == "run_folder":
             self._another_run()
-        elif parameter != "cache":
+        elif parameter in ("data", "validation_data"):
             self.check.forget()
 
     def _run_chosen(self, folder: str) -> None:

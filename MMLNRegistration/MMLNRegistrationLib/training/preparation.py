@@ -116,9 +116,10 @@ def prepare_scans(
     """
     scans = tuple(scans)
     target = _reference(reference, spacing_mm)
-    folder = cache / f"{spacing_mm:g}mm-{_grid_key(target)[:8]}"
+    grid_key = _grid_key(target)
+    folder = cache / f"{spacing_mm:g}mm-{grid_key[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    keys = {scan.name: _key(scan, target) for scan in scans}
+    keys = {scan.name: _key(scan, grid_key) for scan in scans}
     waiting = [scan for scan in scans if stored_key(prepared_file(folder, scan)) != keys[scan.name]]
     problems: list[Problem] = []
     done = len(scans) - len(waiting)
@@ -207,9 +208,9 @@ def _grid_key(reference: Reference) -> str:
     return sha.hexdigest()
 
 
-def _key(scan: Scan, reference: Reference) -> str:
-    """Changes when a source file, the reference or the common grid does."""
-    sha = hashlib.sha256(_grid_key(reference).encode())
+def _key(scan: Scan, grid_key: str) -> str:
+    """Changes when a source file does, or what the grid's key stands for."""
+    sha = hashlib.sha256(grid_key.encode())
     for path in (scan.image, scan.labels):
         if path is not None and path.exists():  # what has vanished is named when it is read
             status = path.stat()

@@ -35,15 +35,19 @@ class GapMeter:
         threading.Thread(target=self._watch, daemon=True, name="gap meter").start()
 
     def reset(self) -> None:
-        """Begin anew.
+        """Forget what was measured."""
+        gc.unfreeze()
+        self.longest_seconds, self.longest_busy_seconds, self.blocked_by = 0.0, 0.0, ""
+
+    def begin(self) -> None:
+        """Begin a measurement that a test goes by, until the next reset.
 
         Python stops now and then to search all objects of the process for garbage. With what the other tests have
         loaded here, torch for one, that takes 0.2 seconds; so what is there by now is put aside.
         """
-        gc.unfreeze()
+        self.reset()
         gc.collect()
         gc.freeze()
-        self.longest_seconds, self.longest_busy_seconds, self.blocked_by = 0.0, 0.0, ""
 
     def __enter__(self) -> GapMeter:
         """From here on the loop is expected to run."""
